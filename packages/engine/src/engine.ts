@@ -1,0 +1,69 @@
+import type { ModelRunner } from './contract.ts'
+
+export type StorageType = 'f16' | 'f32'
+
+/** Where weights come from: a Hugging Face directory, or random ones of a named shape made on the GPU itself. */
+export type ModelSource =
+  | { readonly type: 'directory'; readonly path: string }
+  | { readonly type: 'synthetic'; readonly shape: string; readonly seed: number }
+
+export interface LoadProgress {
+  readonly stage: 'adapter' | 'weights' | 'kernels' | 'kv-cache'
+  /** Bytes for weights, pipelines for kernels; 0 when unknown. */
+  readonly done: number
+  readonly total: number
+  readonly detail: string
+}
+
+export interface EngineOptions {
+  readonly model: ModelSource
+  /** `auto`: f16 where the adapter computes in it, f32 on software adapters and where f16 is missing. */
+  readonly dtype: 'auto' | StorageType
+  /** Substring of the adapter's name; undefined takes the first real GPU, else the software adapter. */
+  readonly adapter: string | undefined
+  readonly debug: boolean
+  /** Tokens per KV block. */
+  readonly blockSize: number
+  /** Bytes for the KV cache; undefined: as many blocks as the limits below can use, or as allocation allows. */
+  readonly kvCacheBytes: number | undefined
+  /** Undefined: the model's own maximum. */
+  readonly maxModelLen: number | undefined
+  readonly maxSequences: number
+  readonly maxBatchedTokens: number
+  readonly onProgress: (progress: LoadProgress) => void
+}
+
+export interface AdapterReport {
+  readonly name: string
+  readonly vendor: string
+  readonly architecture: string
+  readonly driver: string
+  readonly backend: string
+  readonly software: boolean
+  readonly features: readonly string[]
+  readonly limits: Readonly<Record<string, number>>
+  readonly subgroupMinSize: number
+  readonly subgroupMaxSize: number
+  readonly subgroupMatrixConfigs: ReadonlyArray<{
+    readonly componentType: string
+    readonly resultComponentType: string
+    readonly m: number
+    readonly n: number
+    readonly k: number
+  }>
+}
+
+export interface EngineReport {
+  readonly adapter: AdapterReport
+  readonly dtype: StorageType
+  readonly architecture: string
+  readonly parameters: number
+  readonly weightBytes: number
+  readonly kvCacheBytes: number
+  readonly loadSeconds: number
+}
+
+export interface Engine {
+  readonly runner: ModelRunner
+  readonly report: EngineReport
+}

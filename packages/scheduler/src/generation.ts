@@ -1,0 +1,68 @@
+/** What a caller asks of the scheduler, and what it hears back. */
+import type { SamplingParams, ScoredToken, TokenLogprob } from '@daybreak/engine/contract'
+import type { TokenId } from '@daybreak/kvcache'
+
+/** One request: a prompt continued `numChoices` times. Choices share the prompt's KV blocks. */
+export interface GenerationRequest {
+  /** Unique among unfinished requests. */
+  readonly id: string
+  readonly promptTokens: readonly TokenId[]
+  readonly choices: readonly ChoiceRequest[]
+  /** Most tokens each choice may generate, counting `outputTokens`; 0 only scores the prompt. */
+  readonly maxTokens: number
+  /** Sampling one of these ends the choice with `stop`; the token is reported, its text is the caller's to hide. */
+  readonly stopTokens: readonly TokenId[]
+  /** Lower runs earlier (vLLM's sign); equal priorities run in order of arrival. */
+  readonly priority: number
+  /** `undefined`: none; n: score every prompt token with its n most likely alternatives (turns prefix reuse off for it). */
+  readonly promptLogprobs: number | undefined
+}
+
+export interface ChoiceRequest {
+  readonly sampling: SamplingParams
+  /** Tokens this choice generated before an engine restart; generation goes on behind them. Normally empty. */
+  readonly outputTokens: readonly TokenId[]
+}
+
+export type FinishReason = 'stop' | 'length' | 'abort' | 'error'
+
+/** Events of one request, in order; every choice ends with exactly one `finish`. */
+export type GenerationEvent =
+  /** First time any of the request's tokens is scheduled: ends its queue time. */
+  | { readonly type: 'scheduled'; readonly id: string; readonly cachedTokens: number }
+  | { readonly type: 'prompt-scores'; readonly id: string; readonly scores: readonly ScoredToken[] }
+  | {
+    readonly type: 'token'
+    readonly id: string
+    readonly choice: number
+    readonly token: TokenId
+    readonly logprob: number
+    readonly topLogprobs: readonly TokenLogprob[] | undefined
+  }
+  | {
+    readonly type: 'finish'
+    readonly id: string
+    readonly choice: number
+    readonly reason: FinishReason
+    /** The stop token sampled, when `reason` is `stop`. */
+    readonly stopToken: TokenId | undefined
+    /** Why, when `reason` is `error`: a stable code and a sentence. */
+    readonly error: { readonly code: string; readonly message: string } | undefined
+  }
+
+/** A snapshot for metrics, gauges unless said otherwise. */
+export interface SchedulerStats {
+  readonly numRunning: number
+  readonly numWaiting: number
+  readonly waitingTokens: number
+  /** 0..1 of the KV blocks held by unfinished sequences. */
+  readonly kvCacheUsage: number
+  /** Counters, in tokens since start. */
+  readonly prefixCacheQueries: number
+  readonly prefixCacheHits: number
+  readonly promptTokensComputed: number
+  readonly generatedTokens: number
+  /** Counters, in events since start. */
+  readonly numPreemptions: number
+  readonly numSteps: number
+}

@@ -1,0 +1,41 @@
+/**
+ * Everything the wire needs to turn text into token ids and back, for one model. Below this folder there are only token ids.
+ */
+import type { TokenId } from '@daybreak/kvcache'
+
+export interface ChatMessage {
+  readonly role: string
+  readonly content: string
+  readonly name?: string
+  readonly tool_calls?: ReadonlyArray<{ readonly id?: string; readonly type: 'function'; readonly function: { readonly name: string; readonly arguments: string } }>
+  readonly tool_call_id?: string
+}
+
+export interface ChatTemplateOptions {
+  /** OpenAI tool definitions, as the template's `tools`. */
+  readonly tools?: readonly unknown[]
+  readonly addGenerationPrompt: boolean
+}
+
+export interface TextService {
+  readonly vocabSize: number
+  /** Tokens that end a generation unless `ignore_eos`. */
+  readonly eosTokens: readonly TokenId[]
+  /** Long inputs are tokenised off the event loop. */
+  encode (text: string, options: { readonly addSpecialTokens: boolean }): Promise<TokenId[]>
+  decode (tokens: readonly TokenId[], options: { readonly skipSpecialTokens: boolean }): string
+  /** Renders and tokenises; the template decides on special tokens, none are added. Throws ChatTemplateError for a template's own refusal. */
+  encodeChat (messages: readonly ChatMessage[], options: ChatTemplateOptions): Promise<TokenId[]>
+  detokenizer (options: { readonly skipSpecialTokens: boolean }): Detokenizer
+  /** The token's own bytes (may be part of a character) for `logprobs[].bytes`. */
+  tokenBytes (token: TokenId): Uint8Array
+  close (): Promise<void>
+}
+
+/** Incremental: the concatenation of everything returned equals `decode` of everything pushed. */
+export interface Detokenizer {
+  /** Text completed by this token; empty while a character is incomplete. */
+  push (token: TokenId): string
+  /** Whatever is left, an incomplete character as U+FFFD. */
+  flush (): string
+}

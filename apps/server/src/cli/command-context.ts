@@ -14,6 +14,8 @@ export interface CommandContext {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly stdout: OutputStream
   readonly stderr: OutputStream
+  /** Calls the listener at every SIGINT and SIGTERM, which then no longer end the process by themselves. */
+  onSignal (listener: (signal: 'SIGINT' | 'SIGTERM') => void): void
   /** Ends the process. 0: done, 1: it failed, 2: the command line was wrong. */
   exit (code: number): void
 }

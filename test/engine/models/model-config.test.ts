@@ -1,0 +1,150 @@
+import t from 'tap'
+import { InvalidModelConfigError, UnsupportedModelError } from '../../../packages/engine/src/errors.ts'
+import { parseModelConfig } from '../../../packages/engine/src/models/model-config.ts'
+import { readModelConfig } from '../../../packages/engine/src/models/read-model-config.ts'
+
+const tiny = {
+  architectures: ['LlamaForCausalLM'],
+  model_type: 'llama',
+  hidden_size: 64,
+  intermediate_size: 160,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  vocab_size: 512,
+  max_position_embeddings: 256,
+  rms_norm_eps: 1e-5,
+  bos_token_id: 1,
+  eos_token_id: 2,
+  torch_dtype: 'bfloat16'
+}
+
+const llama3Rope = { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 }
+
+t.test('every number of a Hugging Face config is read, and the result is frozen', async t => {
+  const config = parseModelConfig({ ...tiny, head_dim: 32, rope_theta: 500_000, tie_word_embeddings: true })
+  t.strictSame(config, {
+    architecture: 'LlamaForCausalLM',
+    hiddenSize: 64,
+    intermediateSize: 160,
+    numLayers: 2,
+    numHeads: 4,
+    numKVHeads: 2,
+    headDim: 32,
+    vocabSize: 512,
+    maxPositionEmbeddings: 256,
+    rmsNormEps: 1e-5,
+    ropeTheta: 500_000,
+    ropeScaling: undefined,
+    tieWordEmbeddings: true,
+    bosTokenIds: [1],
+    eosTokenIds: [2],
+    torchDtype: 'bfloat16'
+  })
+  t.ok(Object.isFrozen(config))
+  t.ok(Object.isFrozen(config.eosTokenIds))
+})
+
+t.test('what a config leaves out or sets to null takes the defaults of transformers', async t => {
+  const { num_key_value_heads: _, bos_token_id: _bos, ...rest } = tiny
+  const config = parseModelConfig({ ...rest, head_dim: null, rope_scaling: null, eos_token_id: null, quantization_config: null })
+  t.equal(config.numKVHeads, 4)
+  t.equal(config.headDim, 16)
+  t.equal(config.ropeTheta, 10_000)
+  t.equal(config.tieWordEmbeddings, false)
+  t.strictSame(config.bosTokenIds, [])
+  t.strictSame(config.eosTokenIds, [])
+})
+
+t.test('several end tokens are kept', async t => {
+  t.strictSame(parseModelConfig({ ...tiny, eos_token_id: [2, 7, 511] }).eosTokenIds, [2, 7, 511])
+})
+
+t.test('both spellings of rotary parameters say the same', async t => {
+  const old = parseModelConfig({ ...tiny, rope_theta: 500_000, rope_scaling: llama3Rope })
+  const older = parseModelConfig({ ...tiny, rope_theta: 500_000, rope_scaling: { ...llama3Rope, rope_type: undefined, type: 'llama3' } })
+  const newer = parseModelConfig({ ...tiny, rope_parameters: { ...llama3Rope, rope_theta: 500_000 } })
+  t.strictSame(newer, old)
+  t.strictSame(older, old)
+  t.strictSame(old.ropeScaling, { type: 'llama3', factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositionEmbeddings: 8192 })
+  t.equal(parseModelConfig({ ...tiny, rope_parameters: { rope_type: 'default', rope_theta: 20_000 } }).ropeTheta, 20_000)
+})
+
+t.test('what would change the computation and is not implemented is refused by name', async t => {
+  const unsupported: ReadonlyArray<readonly [string, object]> = [
+    ['architectures', { architectures: ['Qwen3ForCausalLM'] }],
+    ['architectures', { architectures: ['LlamaForCausalLM', 'LlamaForSequenceClassification'] }],
+    ['rope_scaling type', { rope_scaling: { type: 'linear', factor: 2 } }],
+    ['rope_scaling type', { rope_scaling: { rope_type: 'yarn', factor: 4 } }],
+    ['rope_scaling type', { rope_parameters: { rope_type: 'dynamic', rope_theta: 1e4 } }],
+    ['partial_rotary_factor', { partial_rotary_factor: 0.5 }],
+    ['partial_rotary_factor', { rope_parameters: { rope_theta: 1e4, partial_rotary_factor: 0.25 } }],
+    ['attention_bias', { attention_bias: true }],
+    ['mlp_bias', { mlp_bias: true }],
+    ['hidden_act', { hidden_act: 'gelu' }],
+    ['pretraining_tp', { pretraining_tp: 2 }],
+    ['quantization_config', { quantization_config: { quant_method: 'gptq', bits: 4 } }],
+    ['sliding_window', { sliding_window: 4096 }]
+  ]
+  for (const [field, change] of unsupported) {
+    t.throws(() => parseModelConfig({ ...tiny, ...change }), { code: 'ENGINE_UNSUPPORTED_MODEL', details: { field } }, JSON.stringify(change))
+  }
+  t.throws(() => parseModelConfig({ ...tiny, hidden_act: 'gelu' }), { message: 'this model needs hidden_act = "gelu", which is not supported; supported: silu' })
+})
+
+t.test('numbers that no model could mean are refused, and their neighbours are not', async t => {
+  const invalid: ReadonlyArray<readonly [string, readonly unknown[]]> = [
+    ['hidden_size', [undefined, null, 0, -1, 1.5, NaN, Infinity, '64', 131_073, 2 ** 53, [64], true]],
+    ['intermediate_size', [undefined, 0, 1_048_577]],
+    ['num_hidden_layers', [undefined, 0, 1025]],
+    ['num_attention_heads', [undefined, 0, 1025]],
+    ['num_key_value_heads', [0, 3, 8]],
+    ['head_dim', [0, 1, 3, 1026, -2]],
+    ['vocab_size', [undefined, 0, 4_194_305]],
+    ['max_position_embeddings', [0, -5, 16_777_217]],
+    ['rms_norm_eps', [0, -1e-5, 0.2, NaN, '1e-5']],
+    ['rope_theta', [0, -1, Infinity, 1e16]],
+    ['tie_word_embeddings', [1, 'true']],
+    ['eos_token_id', [512, -1, 1.5, [1, 512], 'eos', Array.from({ length: 65 }, () => 1)]]
+  ]
+  for (const [field, values] of invalid) {
+    for (const value of values) {
+      const error = t.throws(() => parseModelConfig({ ...tiny, [field]: value }), `${field} = ${String(value)}`)
+      t.ok(error instanceof InvalidModelConfigError || error instanceof UnsupportedModelError, String(error))
+      t.match(error, { details: { field } })
+    }
+  }
+  t.equal(parseModelConfig({ ...tiny, hidden_size: 131_072, head_dim: 128 }).hiddenSize, 131_072)
+  t.equal(parseModelConfig({ ...tiny, eos_token_id: 511 }).eosTokenIds[0], 511)
+})
+
+t.test('a hidden size that the heads do not divide needs a head_dim of its own', async t => {
+  t.throws(() => parseModelConfig({ ...tiny, hidden_size: 66 }), { code: 'ENGINE_INVALID_MODEL_CONFIG', details: { field: 'head_dim', value: 16.5 } })
+  t.equal(parseModelConfig({ ...tiny, hidden_size: 66, head_dim: 16 }).headDim, 16)
+})
+
+t.test('llama3 scaling needs all of its numbers, and room to interpolate', async t => {
+  for (const [field, value] of [['factor', 0], ['low_freq_factor', undefined], ['high_freq_factor', 1], ['original_max_position_embeddings', 0.5]] as const) {
+    t.throws(() => parseModelConfig({ ...tiny, rope_scaling: { ...llama3Rope, [field]: value } }), { code: 'ENGINE_INVALID_MODEL_CONFIG' }, field)
+  }
+})
+
+t.test('anything but an object is refused', async t => {
+  for (const json of [undefined, null, 7, 'text', [], [tiny]]) {
+    t.throws(() => parseModelConfig(json), { code: 'ENGINE_INVALID_MODEL_CONFIG' })
+  }
+  t.throws(() => parseModelConfig({ ...tiny, rope_scaling: 'llama3' }), { code: 'ENGINE_INVALID_MODEL_CONFIG', details: { field: 'rope_scaling' } })
+})
+
+t.test('a model directory is read through its config.json', async t => {
+  const directory = t.testdir({
+    good: { 'config.json': JSON.stringify(tiny) },
+    damaged: { 'config.json': '{"hidden_size": 64' },
+    huge: { 'config.json': ' '.repeat((1 << 20) + 1) },
+    empty: {}
+  })
+  t.equal((await readModelConfig(`${directory}/good`)).hiddenSize, 64)
+  for (const name of ['damaged', 'huge', 'empty']) {
+    await t.rejects(readModelConfig(`${directory}/${name}`), { code: 'ENGINE_INVALID_CHECKPOINT' }, name)
+  }
+})

@@ -17,16 +17,31 @@ export interface ChatTemplateOptions {
   readonly addGenerationPrompt: boolean
 }
 
+export interface TextEncodeOptions {
+  readonly addSpecialTokens: boolean
+  /**
+   * Default true, as Hugging Face has it: a special token's name in the text is that token. False is the safe choice for text from
+   * outside that no template has seen: it cannot forge a turn or an end, and decodes to the same text.
+   */
+  readonly parseSpecialTokens?: boolean
+}
+
+export interface DecodeOptions {
+  readonly skipSpecialTokens: boolean
+  /** The text goes on behind a prompt: keep the leading space that SentencePiece decoders take off a text's start. Default false. */
+  readonly continuation?: boolean
+}
+
 export interface TextService {
   readonly vocabSize: number
   /** Tokens that end a generation unless `ignore_eos`. */
   readonly eosTokens: readonly TokenId[]
   /** Long inputs are tokenised off the event loop. */
-  encode (text: string, options: { readonly addSpecialTokens: boolean }): Promise<TokenId[]>
-  decode (tokens: readonly TokenId[], options: { readonly skipSpecialTokens: boolean }): string
+  encode (text: string, options: TextEncodeOptions): Promise<TokenId[]>
+  decode (tokens: readonly TokenId[], options: DecodeOptions): string
   /** Renders and tokenises; the template decides on special tokens, none are added. Throws ChatTemplateError for a template's own refusal. */
   encodeChat (messages: readonly ChatMessage[], options: ChatTemplateOptions): Promise<TokenId[]>
-  detokenizer (options: { readonly skipSpecialTokens: boolean }): Detokenizer
+  detokenizer (options: DecodeOptions): Detokenizer
   /** The token's own bytes (may be part of a character) for `logprobs[].bytes`. */
   tokenBytes (token: TokenId): Uint8Array
   close (): Promise<void>

@@ -1,0 +1,110 @@
+import { Piscina } from 'piscina'
+import type { RenderResult, RenderTask } from './chat-template-worker.ts'
+import { ChatTemplateError } from './errors.ts'
+import type { TextModelFiles } from './model-files.ts'
+import type { ChatMessage, ChatTemplateOptions } from './text-service.ts'
+
+export interface ChatTemplateRunnerOptions {
+  readonly worker: URL
+  /** Longest a rendering may take, from its own start. */
+  readonly timeoutMs: number
+  readonly maxThreads: number
+  /** Heap of one worker; a template that needs more costs its own request only. */
+  readonly maxHeapMiB: number
+}
+
+/** The model's templates by name; one unnamed template is `default`. Empty when the model has none. */
+export function chatTemplatesOf (files: TextModelFiles): Readonly<Record<string, string>> {
+  if (files.chatTemplateFile !== undefined) return { default: files.chatTemplateFile }
+  const configured = files.config.chat_template ?? []
+  if (typeof configured === 'string') return { default: configured }
+  return Object.fromEntries(configured.map(({ name, template }) => [name, template]))
+}
+
+/** Renders chat templates in worker threads, never on the event loop: measured at well under a millisecond a round trip. */
+export class ChatTemplateRunner {
+  readonly #pool: Piscina<RenderTask, RenderResult>
+  readonly #templates: Readonly<Record<string, string>>
+  readonly #globals: Readonly<Record<string, unknown>>
+  readonly #timeoutMs: number
+
+  constructor (files: TextModelFiles, options: ChatTemplateRunnerOptions) {
+    this.#templates = chatTemplatesOf(files)
+    this.#globals = tokenVariables(files.config)
+    this.#timeoutMs = options.timeoutMs
+    this.#pool = new Piscina({
+      filename: options.worker.href,
+      minThreads: 1,
+      maxThreads: options.maxThreads,
+      resourceLimits: { maxOldGenerationSizeMb: options.maxHeapMiB },
+      workerData: { timeoutMs: options.timeoutMs, templates: this.#templates }
+    })
+  }
+
+  /** @throws ChatTemplateError (rejects) when there is no prompt to be had from the template. */
+  async render (messages: readonly ChatMessage[], options: ChatTemplateOptions): Promise<string> {
+    const name = options.tools !== undefined && 'tool_use' in this.#templates ? 'tool_use' : 'default'
+    const result = await this.#run({
+      template: name,
+      variables: {
+        ...this.#globals,
+        messages: messages.map(message => this.#templateMessage(message, name)),
+        tools: options.tools ?? null,
+        add_generation_prompt: options.addGenerationPrompt
+      }
+    })
+    switch (result.type) {
+      case 'text': return result.text
+      case 'failed': throw this.#error('failed', `the chat template refused these messages: ${result.message}`)
+      case 'timeout': throw this.#error('timeout', `the chat template took longer than ${this.#timeoutMs} ms`)
+      default: return result satisfies never
+    }
+  }
+
+  async close (): Promise<void> {
+    await this.#pool.destroy()
+  }
+
+  async #run (task: RenderTask): Promise<RenderResult> {
+    try {
+      return await this.#pool.run(task)
+    } catch (cause) {
+      const outOfMemory = cause instanceof Error && 'code' in cause && cause.code === 'ERR_WORKER_OUT_OF_MEMORY'
+      if (outOfMemory) throw this.#error('memory', 'the chat template used too much memory', cause)
+      throw this.#error('failed', 'the chat template\'s worker ended', cause)
+    }
+  }
+
+  #error (reason: ChatTemplateError['details']['reason'], message: string, cause?: unknown): ChatTemplateError {
+    return new ChatTemplateError(message, { reason, timeoutMs: this.#timeoutMs }, cause === undefined ? undefined : { cause })
+  }
+
+  /** Most templates want a call's arguments as an object (they apply `tojson`); those that ask `is string` get the API's own string. */
+  #templateMessage (message: ChatMessage, name: string): unknown {
+    if (message.tool_calls === undefined || /arguments\s+is\s+string/.test(this.#templates[name] ?? '')) return message
+    const calls = message.tool_calls.map(call => ({
+      ...call,
+      function: { ...call.function, arguments: parsedOr(call.function.arguments) }
+    }))
+    return { ...message, tool_calls: calls }
+  }
+}
+
+function parsedOr (json: string): unknown {
+  try {
+    return JSON.parse(json)
+  } catch {
+    return json
+  }
+}
+
+/** `bos_token` and its kin as templates know them: as text. */
+function tokenVariables (config: TextModelFiles['config']): Record<string, unknown> {
+  const variables: Record<string, unknown> = { bos_token: '', eos_token: '' }
+  for (const [key, value] of Object.entries(config)) {
+    if (!key.endsWith('_token')) continue
+    if (typeof value === 'string') variables[key] = value
+    else if (typeof value === 'object' && value !== null && 'content' in value) variables[key] = value.content
+  }
+  return variables
+}

@@ -1,0 +1,55 @@
+/** What can go wrong between text and token ids. Only the wire knows which HTTP status each becomes. */
+
+export type TextErrorCode = 'TEXT_MODEL_FILE' | 'TEXT_UNSUPPORTED_TOKENIZER' | 'TEXT_CHAT_TEMPLATE' | 'TEXT_ENCODING_FAILED'
+
+/** A tokenizer or configuration file is missing, unreadable, or not what its name promises. */
+export class ModelFileError extends Error {
+  override readonly name = 'ModelFileError'
+  readonly code = 'TEXT_MODEL_FILE' satisfies TextErrorCode
+  readonly details: { readonly file: string; readonly problem: string }
+
+  constructor (details: ModelFileError['details'], options?: ErrorOptions) {
+    super(`${details.file}: ${details.problem}`, options)
+    this.details = details
+  }
+}
+
+/** The tokenizer's decoder is of a kind that cannot be undone token by token. */
+export class UnsupportedTokenizerError extends Error {
+  override readonly name = 'UnsupportedTokenizerError'
+  readonly code = 'TEXT_UNSUPPORTED_TOKENIZER' satisfies TextErrorCode
+  readonly details: { readonly decoder: string }
+
+  constructor (details: UnsupportedTokenizerError['details']) {
+    super(`decoder ${details.decoder} is not supported; ByteLevel, Metaspace and SentencePiece byte-fallback decoders are`)
+    this.details = details
+  }
+}
+
+/**
+ * The chat template gave no prompt for these messages. `failed`: it called `raise_exception`, or it is broken (the template engine
+ * throws the same kind of error for both); `timeout` and `memory`: it was cut off. The request's fault as far as the server can
+ * tell: a 400.
+ */
+export class ChatTemplateError extends Error {
+  override readonly name = 'ChatTemplateError'
+  readonly code = 'TEXT_CHAT_TEMPLATE' satisfies TextErrorCode
+  readonly details: { readonly reason: 'failed' | 'timeout' | 'memory'; readonly timeoutMs: number }
+
+  constructor (message: string, details: ChatTemplateError['details'], options?: ErrorOptions) {
+    super(message, options)
+    this.details = details
+  }
+}
+
+/** A tokenizer worker died while it held this text. Nothing else is affected; the pool replaces the worker. */
+export class EncodingFailedError extends Error {
+  override readonly name = 'EncodingFailedError'
+  readonly code = 'TEXT_ENCODING_FAILED' satisfies TextErrorCode
+  readonly details: { readonly characters: number }
+
+  constructor (details: EncodingFailedError['details'], options?: ErrorOptions) {
+    super(`tokenising ${details.characters} characters failed`, options)
+    this.details = details
+  }
+}

@@ -1,0 +1,118 @@
+import { Piscina } from 'piscina'
+import type { TokenId } from '@daybreak/kvcache'
+import { ChatTemplateRunner, chatTemplatesOf } from './chat-template.ts'
+import { ByteDetokenizer } from './detokenizer.ts'
+import { EncodingFailedError } from './errors.ts'
+import { readTextModelFiles, type TextModelFiles } from './model-files.ts'
+import { renderPlainChat } from './plain-chat-template.ts'
+import type { ChatMessage, ChatTemplateOptions, DecodeOptions, Detokenizer, TextEncodeOptions, TextService } from './text-service.ts'
+import { byteRuleOf, TokenBytes, type ByteRule } from './token-bytes.ts'
+import type { EncodeTask } from './tokenizer-worker.ts'
+import { Tokenizer } from './tokenizer.ts'
+import { neighbouringWorkers, type WorkerLocations } from './worker-location.ts'
+
+export interface TextServiceOptions {
+  /** Texts up to this many UTF-16 units are tokenised on the event loop: about a millisecond. */
+  readonly inlineCharacters: number
+  readonly maxTokenizerThreads: number
+  readonly maxTemplateThreads: number
+  /** Longest a chat template may take for one request. */
+  readonly templateTimeoutMs: number
+  readonly maxTemplateHeapMiB: number
+  readonly workers: WorkerLocations
+}
+
+const DEFAULTS = {
+  inlineCharacters: 4096,
+  maxTokenizerThreads: 2,
+  maxTemplateThreads: 2,
+  templateTimeoutMs: 1000,
+  maxTemplateHeapMiB: 256
+} as const
+
+const NOTHING: ReadonlySet<TokenId> = new Set()
+const KEEP_START: ByteRule['strip'] = { content: ' ', count: 0 }
+
+/**
+ * Reads a Hugging Face model folder's tokenizer and chat template. The caller closes what it opened.
+ * @throws ModelFileError for missing or malformed files, UnsupportedTokenizerError for decoders that do not work on bytes (rejects).
+ */
+export async function openTextService (directory: string, options: Partial<TextServiceOptions> = {}): Promise<TextService> {
+  const files = await readTextModelFiles(directory)
+  return new HuggingFaceTextService(directory, files, { ...DEFAULTS, workers: neighbouringWorkers(), ...options })
+}
+
+class HuggingFaceTextService implements TextService {
+  readonly vocabSize: number
+  readonly eosTokens: readonly TokenId[]
+  readonly #options: TextServiceOptions
+  readonly #tokenizer: Tokenizer
+  readonly #tokenBytes: TokenBytes
+  readonly #rule: ByteRule
+  readonly #special: ReadonlySet<TokenId>
+  readonly #template: ChatTemplateRunner | undefined
+  readonly #encoders: Piscina<EncodeTask, Uint32Array>
+
+  constructor (directory: string, files: TextModelFiles, options: TextServiceOptions) {
+    this.#options = options
+    this.#rule = byteRuleOf(files.tokenizer.decoder)
+    const tokenizer = new Tokenizer(files, directory)
+    this.#tokenizer = tokenizer
+    this.#special = new Set(tokenizer.specialTokens.keys())
+    this.#tokenBytes = new TokenBytes(this.#rule, id => tokenizer.spelling(id), new Set(files.tokenizer.added_tokens.map(token => token.id)))
+    this.vocabSize = files.vocabSize ?? tokenizer.size
+    const namedEos = typeof files.config.eos_token === 'string' ? tokenizer.idOf(files.config.eos_token) : undefined
+    this.eosTokens = [...new Set([...files.eosTokenIds, ...(namedEos === undefined ? [] : [namedEos])])]
+    this.#template = Object.keys(chatTemplatesOf(files)).length === 0
+      ? undefined
+      : new ChatTemplateRunner(files, {
+        worker: options.workers.chatTemplate,
+        timeoutMs: options.templateTimeoutMs,
+        maxThreads: options.maxTemplateThreads,
+        maxHeapMiB: options.maxTemplateHeapMiB
+      })
+    this.#encoders = new Piscina({
+      filename: options.workers.tokenizer.href,
+      // Most servers see no long text in their first seconds, most tests none at all; a worker once started stays.
+      minThreads: 0,
+      maxThreads: options.maxTokenizerThreads,
+      idleTimeout: Infinity,
+      workerData: { directory }
+    })
+  }
+
+  async encode (text: string, options: TextEncodeOptions): Promise<TokenId[]> {
+    const encodeOptions = { addSpecialTokens: options.addSpecialTokens, parseSpecialTokens: options.parseSpecialTokens ?? true }
+    if (text.length <= this.#options.inlineCharacters) return this.#tokenizer.encode(text, encodeOptions)
+    try {
+      return Array.from(await this.#encoders.run({ text, ...encodeOptions }))
+    } catch (cause) {
+      throw new EncodingFailedError({ characters: text.length }, { cause })
+    }
+  }
+
+  decode (tokens: readonly TokenId[], options: DecodeOptions): string {
+    const detokenizer = this.detokenizer(options)
+    const parts = tokens.map(token => detokenizer.push(token))
+    parts.push(detokenizer.flush())
+    return parts.join('')
+  }
+
+  async encodeChat (messages: readonly ChatMessage[], options: ChatTemplateOptions): Promise<TokenId[]> {
+    if (this.#template === undefined) return await this.encode(renderPlainChat(messages, options), { addSpecialTokens: true })
+    return await this.encode(await this.#template.render(messages, options), { addSpecialTokens: false })
+  }
+
+  detokenizer (options: DecodeOptions): Detokenizer {
+    const skip = options.skipSpecialTokens ? this.#special : NOTHING
+    return new ByteDetokenizer(this.#tokenBytes, skip, options.continuation === true ? KEEP_START : this.#rule.strip)
+  }
+
+  tokenBytes (token: TokenId): Uint8Array {
+    return this.#tokenBytes.of(token)
+  }
+
+  async close (): Promise<void> {
+    await Promise.all([this.#template?.close(), this.#encoders.destroy()])
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * Mesa's software Vulkan driver in a private folder: no root, no change to the system.
+ *
+ * `apt-get` resolves and downloads against an empty package status of our own, so the folder ends up with everything
+ * the driver needs except the C and C++ runtimes, which have to be the ones Node itself runs on.
+ */
+import { existsSync, mkdirSync, readFileSync, readdirSync, realpathSync, copyFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, delimiter, join } from 'node:path'
+import { formatSources } from './apt-sources.mjs'
+import { cacheFolder } from './cache-folder.mjs'
+import { runTool } from './child-process.mjs'
+import { withFileLock } from './file-lock.mjs'
+
+/** Loaded by the system's dynamic linker before any folder of ours is looked at; a second copy would clash. */
+const runtimePackages = /^(libc6|libgcc-s1|libstdc\+\+6|gcc-\d+-base|libcrypt1)_/
+
+/**
+ * @param {import('./mesa-source.mjs').MesaSource} source
+ * @returns {Promise<string>} the folder: `lvp_icd.json`, `lib/` (the driver and what it needs), `loader/` (libvulkan)
+ */
+export async function ensurePrivateAdapter (source) {
+  const mesa = cacheFolder('mesa')
+  const folder = join(mesa, source.id)
+  const isComplete = () => existsSync(join(folder, 'lvp_icd.json'))
+  if (isComplete()) return folder
+  await withFileLock(join(mesa, `${source.id}.lock`), async () => {
+    if (isComplete()) return
+    console.error(`daybreak: fetching Mesa's software Vulkan driver (about 60 MB, once) into ${folder}`)
+    const work = join(mesa, `${source.id}.work`) // kept when interrupted: apt-get resumes partial downloads
+    const packages = await download(source, work)
+    const root = await unpack(packages, join(work, 'root'))
+    arrange(root, join(work, 'arranged'), folder)
+    renameSync(join(work, 'arranged'), folder)
+    rmSync(work, { recursive: true, force: true })
+  }, () => console.error('daybreak: another start is fetching the software Vulkan driver; waiting for it'))
+  return folder
+}
+
+/**
+ * The environment in which a process, from its start, finds the private driver.
+ * @param {string} folder
+ */
+export function privateAdapterEnvironment (folder, environment = process.env) {
+  return {
+    VK_DRIVER_FILES: join(folder, 'lvp_icd.json'),
+    LD_LIBRARY_PATH: [join(folder, 'loader'), join(folder, 'lib'), environment.LD_LIBRARY_PATH].filter(Boolean).join(delimiter)
+  }
+}
+
+/** The private Vulkan loader alone, for a system that has a GPU driver but no libvulkan. */
+export function privateLoaderEnvironment (folder, environment = process.env) {
+  return { LD_LIBRARY_PATH: [environment.LD_LIBRARY_PATH, join(folder, 'loader')].filter(Boolean).join(delimiter) }
+}
+
+async function download ({ sources, targetRelease }, work) {
+  const archives = join(work, 'archives')
+  for (const folder of [join(work, 'lists', 'partial'), join(archives, 'partial')]) mkdirSync(folder, { recursive: true })
+  writeFileSync(join(work, 'status'), '')
+  writeFileSync(join(work, 'system.sources'), formatSources(sources))
+  const options = Object.entries({
+    'Dir::State': work,
+    'Dir::State::Lists': join(work, 'lists'),
+    'Dir::State::status': join(work, 'status'),
+    'Dir::Cache': work,
+    'Dir::Cache::Archives': archives,
+    'Dir::Etc::SourceList': join(work, 'system.sources'),
+    'Dir::Etc::SourceParts': '/dev/null',
+    'Dir::Etc::Preferences': '/dev/null',
+    'Dir::Etc::PreferencesParts': '/dev/null',
+    'APT::Sandbox::User': '', // already as unprivileged as we are
+    'APT::Get::List-Cleanup': 'true',
+    'APT::Update::Post-Invoke': '',
+    'APT::Update::Post-Invoke-Success': '',
+    'APT::Install-Recommends': 'false',
+    'Acquire::Languages': 'none',
+    'Acquire::Retries': '3',
+    'Acquire::http::Timeout': '30'
+  }).flatMap(([name, value]) => ['-o', `${name}=${value}`])
+  await apt([...options, '-qq', '--error-on=any', 'update'])
+  const target = targetRelease === undefined ? [] : ['-t', targetRelease]
+  await apt([...options, '-qq', '-y', '--download-only', ...target, 'install', 'mesa-vulkan-drivers', 'libvulkan1'])
+  return readdirSync(archives).filter(name => name.endsWith('.deb') && !runtimePackages.test(name)).map(name => join(archives, name))
+}
+
+async function apt (args) {
+  const { code, output } = await runTool('apt-get', args, { env: { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' } })
+  if (code !== 0) throw new Error(`apt-get ended with ${code}: ${output.trim().split('\n').slice(-3).join(' / ')}`)
+}
+
+async function unpack (packages, root) {
+  rmSync(root, { recursive: true, force: true })
+  mkdirSync(root, { recursive: true })
+  for (const file of packages) {
+    const { code, output } = await runTool('dpkg-deb', ['--extract', file, root])
+    if (code !== 0) throw new Error(`unpacking ${basename(file)} failed: ${output.trim()}`)
+  }
+  return root
+}
+
+/** Keeps the shared libraries, under the names the dynamic linker asks for; of Mesa's drivers, the software one alone. */
+function arrange (root, target, finalFolder) {
+  rmSync(target, { recursive: true, force: true })
+  for (const name of ['lib', 'loader']) mkdirSync(join(target, name), { recursive: true })
+  for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
+    const isLibrary = /^lib.+\.so(\.\d+)*$/.test(entry.name) && /\/lib(\/|$)/.test(entry.parentPath ?? entry.path)
+    const isOtherDriver = /^libvulkan_/.test(entry.name) && entry.name !== 'libvulkan_lvp.so'
+    if (!isLibrary || isOtherDriver) continue
+    const file = join(entry.parentPath ?? entry.path, entry.name)
+    const place = entry.name.startsWith('libvulkan.so') ? 'loader' : 'lib'
+    // Only sonames are asked for: a link's target is copied under the link's name, its longer name left out.
+    if (entry.isSymbolicLink()) copyFileSync(realpathSync(file), join(target, place, entry.name))
+    else if (!hasShorterName(file)) copyFileSync(file, join(target, place, entry.name))
+  }
+  const manifest = JSON.parse(readFileSync(findManifest(root), 'utf8'))
+  manifest.ICD.library_path = join(finalFolder, 'lib', 'libvulkan_lvp.so')
+  writeFileSync(join(target, 'lvp_icd.json'), JSON.stringify(manifest, undefined, 2) + '\n')
+}
+
+/** Whether some `libx.so.1` beside `libx.so.1.2.3` links to it. */
+function hasShorterName (file) {
+  const folder = join(file, '..')
+  return readdirSync(folder, { withFileTypes: true }).some(entry => {
+    if (!entry.isSymbolicLink()) return false
+    const link = join(folder, entry.name)
+    return existsSync(link) && realpathSync(link) === realpathSync(file)
+  })
+}
+
+function findManifest (root) {
+  const folder = join(root, 'usr', 'share', 'vulkan', 'icd.d')
+  const name = readdirSync(folder).find(file => /^lvp_icd.*\.json$/.test(file))
+  if (name === undefined) throw new Error('the package mesa-vulkan-drivers holds no lavapipe driver')
+  return join(folder, name)
+}

@@ -1,7 +1,8 @@
 /**
  * Runs in a worker thread: renders the model's chat template. The template came with somebody's download, so it gets a clock and
  * (from the pool) a heap of its own. V8's watchdog stops a template that does not end; the clock starts with the rendering, so that
- * waiting for a free worker never counts against a request.
+ * waiting for a free worker never counts against a request. A heap that grows over its limit ends this thread only; what a thread
+ * cannot survive, and its process neither, is one single allocation larger than all that is left.
  */
 import { createContext, Script } from 'node:vm'
 import { workerData } from 'node:worker_threads'
@@ -33,8 +34,7 @@ export default function renderTemplate (task: RenderTask): RenderResult {
     const text: unknown = call.runInContext(context, { timeout: timeoutMs })
     return { type: 'text', text: String(text) }
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return { type: 'timeout' }
-    return { type: 'failed', message: reasonOf(error) }
+    return isTimeout(error) ? { type: 'timeout' } : { type: 'failed', message: reasonOf(error) }
   }
 }
 
@@ -45,6 +45,11 @@ function compile (source: string): Template | string {
   } catch (error) {
     return reasonOf(error)
   }
+}
+
+/** The watchdog's error is made in the context it stopped, so `instanceof Error` does not know it. */
+function isTimeout (error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT'
 }
 
 function reasonOf (error: unknown): string {

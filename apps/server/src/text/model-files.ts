@@ -25,7 +25,7 @@ const decoderStep = z.looseObject({
 const tokenizerJson = z.looseObject({
   added_tokens: z.array(addedToken).default([]),
   decoder: decoderStep.nullish(),
-  model: z.looseObject({ unk_token: z.string().nullish(), vocab: z.unknown() })
+  model: z.looseObject({ unk_token: z.string().nullish(), vocab: z.unknown().optional() })
 })
 
 const tokenText = z.union([z.string(), z.looseObject({ content: z.string() }).transform(token => token.content)])

@@ -4,7 +4,7 @@
  * `apt-get` resolves and downloads against an empty package status of our own, so the folder ends up with everything
  * the driver needs except the C and C++ runtimes, which have to be the ones Node itself runs on.
  */
-import { existsSync, mkdirSync, readFileSync, readdirSync, realpathSync, copyFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, realpathSync, copyFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, delimiter, join } from 'node:path'
 import { formatSources } from './apt-sources.mjs'
 import { cacheFolder } from './cache-folder.mjs'
@@ -97,33 +97,24 @@ async function unpack (packages, root) {
   return root
 }
 
-/** Keeps the shared libraries, under the names the dynamic linker asks for; of Mesa's drivers, the software one alone. */
+/** Keeps the shared libraries in two flat folders; of Mesa's drivers, the software one alone. */
 function arrange (root, target, finalFolder) {
   rmSync(target, { recursive: true, force: true })
   for (const name of ['lib', 'loader']) mkdirSync(join(target, name), { recursive: true })
   for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
-    const isLibrary = /^lib.+\.so(\.\d+)*$/.test(entry.name) && /\/lib(\/|$)/.test(entry.parentPath ?? entry.path)
+    const isLibrary = /^lib.+\.so(\.\d+)*$/.test(entry.name)
     const isOtherDriver = /^libvulkan_/.test(entry.name) && entry.name !== 'libvulkan_lvp.so'
-    if (!isLibrary || isOtherDriver) continue
-    const file = join(entry.parentPath ?? entry.path, entry.name)
-    const place = entry.name.startsWith('libvulkan.so') ? 'loader' : 'lib'
-    // Only sonames are asked for: a link's target is copied under the link's name, its longer name left out.
-    if (entry.isSymbolicLink()) copyFileSync(realpathSync(file), join(target, place, entry.name))
-    else if (!hasShorterName(file)) copyFileSync(file, join(target, place, entry.name))
+    const file = join(entry.parentPath ?? entry.path, entry.name) // `path` is Node 20's older name
+    if (!isLibrary || isOtherDriver || !existsSync(file)) continue
+    const place = join(target, entry.name.startsWith('libvulkan.so') ? 'loader' : 'lib')
+    const original = basename(realpathSync(file))
+    // A link into another folder of the package has its target beside it here.
+    if (entry.name === original) copyFileSync(realpathSync(file), join(place, original))
+    else if (!existsSync(join(place, entry.name))) symlinkSync(original, join(place, entry.name))
   }
   const manifest = JSON.parse(readFileSync(findManifest(root), 'utf8'))
   manifest.ICD.library_path = join(finalFolder, 'lib', 'libvulkan_lvp.so')
   writeFileSync(join(target, 'lvp_icd.json'), JSON.stringify(manifest, undefined, 2) + '\n')
-}
-
-/** Whether some `libx.so.1` beside `libx.so.1.2.3` links to it. */
-function hasShorterName (file) {
-  const folder = join(file, '..')
-  return readdirSync(folder, { withFileTypes: true }).some(entry => {
-    if (!entry.isSymbolicLink()) return false
-    const link = join(folder, entry.name)
-    return existsSync(link) && realpathSync(link) === realpathSync(file)
-  })
 }
 
 function findManifest (root) {

@@ -1,0 +1,26 @@
+/**
+ * Runs tap over the tests (or the files and options named) and ends with the line `N passed, N failed`.
+ * Exits 1 when anything failed, and also when nothing passed: a run that found no tests proves nothing.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { TapSummary } from './tap-summary.mjs'
+
+const child = spawn('tap', ['run', '--reporter=tap', '--no-color', ...process.argv.slice(2)], {
+  stdio: ['ignore', 'pipe', 'inherit'],
+  shell: process.platform === 'win32'
+})
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
+
+const startedAt = performance.now()
+const summary = new TapSummary(line => console.log(line))
+const ended = once(child, 'exit')
+for await (const line of createInterface({ input: child.stdout })) summary.push(line)
+const [code] = await ended
+
+// tap's own verdict stands too, for whatever it saw that is not in the lines.
+const failed = summary.failed === 0 && code !== 0 ? 1 : summary.failed
+console.log(`\n${summary.skipped} skipped, ${((performance.now() - startedAt) / 1000).toFixed(1)} s`)
+console.log(`${summary.passed} passed, ${failed} failed`)
+process.exitCode = failed > 0 || summary.passed === 0 ? 1 : 0

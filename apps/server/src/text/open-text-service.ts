@@ -5,6 +5,7 @@ import { ByteDetokenizer } from './detokenizer.ts'
 import { EncodingFailedError } from './errors.ts'
 import { readTextModelFiles, type TextModelFiles } from './model-files.ts'
 import { renderPlainChat } from './plain-chat-template.ts'
+import { SpecialTokenEscape, type TextPart } from './special-token-escape.ts'
 import type { ChatMessage, ChatTemplateOptions, DecodeOptions, Detokenizer, TextEncodeOptions, TextService } from './text-service.ts'
 import { byteRuleOf, TokenBytes, type ByteRule } from './token-bytes.ts'
 import type { EncodeTask } from './tokenizer-worker.ts'
@@ -19,6 +20,11 @@ export interface TextServiceOptions {
   /** Longest a chat template may take for one request. */
   readonly templateTimeoutMs: number
   readonly maxTemplateHeapMiB: number
+  /**
+   * What the name of a special token means inside a chat's messages and tools. `parse`: that token, as Hugging Face has it, so a caller
+   * can write turns of their own. `escape`: letters, so they cannot; the choice for callers who are not trusted with the prompt.
+   */
+  readonly specialTokensInMessages: 'parse' | 'escape'
   readonly workers: WorkerLocations
 }
 
@@ -27,7 +33,8 @@ const DEFAULTS = {
   maxTokenizerThreads: 2,
   maxTemplateThreads: 2,
   templateTimeoutMs: 1000,
-  maxTemplateHeapMiB: 256
+  maxTemplateHeapMiB: 256,
+  specialTokensInMessages: 'parse'
 } as const
 
 const NOTHING: ReadonlySet<TokenId> = new Set()
@@ -50,6 +57,7 @@ class HuggingFaceTextService implements TextService {
   readonly #tokenBytes: TokenBytes
   readonly #rule: ByteRule
   readonly #special: ReadonlySet<TokenId>
+  readonly #escape: SpecialTokenEscape | undefined
   readonly #template: ChatTemplateRunner | undefined
   readonly #encoders: Piscina<EncodeTask, Uint32Array>
 
@@ -63,6 +71,7 @@ class HuggingFaceTextService implements TextService {
     this.vocabSize = files.vocabSize ?? tokenizer.size
     const namedEos = typeof files.config.eos_token === 'string' ? tokenizer.idOf(files.config.eos_token) : undefined
     this.eosTokens = [...new Set([...files.eosTokenIds, ...(namedEos === undefined ? [] : [namedEos])])]
+    this.#escape = options.specialTokensInMessages === 'escape' ? new SpecialTokenEscape(tokenizer.specialTokens.values()) : undefined
     this.#template = Object.keys(chatTemplatesOf(files)).length === 0
       ? undefined
       : new ChatTemplateRunner(files, {
@@ -99,8 +108,12 @@ class HuggingFaceTextService implements TextService {
   }
 
   async encodeChat (messages: readonly ChatMessage[], options: ChatTemplateOptions): Promise<TokenId[]> {
-    if (this.#template === undefined) return await this.encode(renderPlainChat(messages, options), { addSpecialTokens: true })
-    return await this.encode(await this.#template.render(messages, options), { addSpecialTokens: false })
+    if (this.#escape === undefined) return await this.#encodeRendered([{ text: await this.#render(messages, options), literal: false }])
+    const escape = this.#escape
+    const safe = messages.map(message => escape.escapeMessage(message))
+    const tools = options.tools?.map(tool => escape.escapeJson(tool))
+    const rendered = await this.#render(safe, tools === undefined ? options : { ...options, tools })
+    return await this.#encodeRendered(escape.split(rendered))
   }
 
   detokenizer (options: DecodeOptions): Detokenizer {
@@ -114,5 +127,18 @@ class HuggingFaceTextService implements TextService {
 
   async close (): Promise<void> {
     await Promise.all([this.#template?.close(), this.#encoders.destroy()])
+  }
+
+  async #render (messages: readonly ChatMessage[], options: ChatTemplateOptions): Promise<string> {
+    return this.#template === undefined ? renderPlainChat(messages, options) : await this.#template.render(messages, options)
+  }
+
+  /** A template places its special tokens itself; the plain transcript has none, so its first part gets the tokenizer's. */
+  async #encodeRendered (parts: readonly TextPart[]): Promise<TokenId[]> {
+    const encoded = await Promise.all(parts.map((part, i) => this.encode(part.text, {
+      addSpecialTokens: this.#template === undefined && i === 0,
+      parseSpecialTokens: !part.literal
+    })))
+    return encoded.flat()
   }
 }

@@ -1,7 +1,9 @@
 /**
  * What the scheduler and the engine promise each other. Types only: importing this file loads no GPU code.
  */
-import type { BlockId, BlockTable, SequenceId, TokenId } from '@daybreak/kvcache'
+import type { BlockTable, KVBlockMove, SequenceId, TokenId } from '@daybreak/kvcache'
+
+export type { KVBlockMove } from '@daybreak/kvcache'
 
 /** How to draw one token. Every field is set: defaults are applied at the API's edge, and nowhere else. */
 export interface SamplingParams {
@@ -56,13 +58,8 @@ export interface ForwardSequence {
    * (`tokens.length`, or one less at the prompt's end); each is scored, and takes one of `limits.maxLogitRows`.
    */
   readonly scoreTargets: readonly TokenId[] | undefined
-}
-
-/** A block copy the step must do before anything else. */
-export interface KVBlockMove {
-  readonly from: BlockId
-  readonly to: BlockId
-  readonly direction: 'copy-on-write'
+  /** Most likely alternatives to report with every score, 0 to 20. Present with `scoreTargets`. */
+  readonly numScoreLogprobs: number | undefined
 }
 
 /** One step's work. Plain data: it can be logged, sent and replayed. Prefill chunks and decodes mix freely. */
@@ -70,6 +67,7 @@ export interface ForwardBatch {
   /** Counts up from 0; the engine executes batches in this order. */
   readonly step: number
   readonly sequences: readonly ForwardSequence[]
+  /** Copies to do before anything else. No block is the target of two, or both a source and a target: any order will do. */
   readonly moves: readonly KVBlockMove[]
 }
 

@@ -1,45 +1,25 @@
-/** Why `GenerationService.generate` refused a request. The wire maps each code to a status; the numbers go into its message. */
+/** Refusals that `GenerationService.generate` throws beside `errors.ts`'s QueueFullError and ServiceUnavailableError. */
 
-/** The bounded queue has no room. Worth another try after `retryAfterSeconds`. */
-export class QueueFullError extends Error {
-  override readonly name = 'QueueFullError'
-  readonly code = 'GENERATION_QUEUE_FULL'
-  readonly details: {
-    readonly waitingRequests: number
-    readonly maxWaitingRequests: number
-    readonly waitingTokens: number
-    readonly maxWaitingTokens: number
-    /** Estimate from the present throughput, 1 to 60. */
-    readonly retryAfterSeconds: number
-  }
+/** The prompts already waiting are too long together. The same code as a queue full of requests: the client's remedy is the same. */
+export class QueueTokensExceededError extends Error {
+  override readonly name = 'QueueTokensExceededError'
+  readonly code = 'SERVER_QUEUE_FULL'
+  readonly details: { readonly waitingTokens: number, readonly limit: number, readonly retryAfterSeconds: number }
 
-  constructor (details: QueueFullError['details']) {
-    super(`the queue is full: ${details.waitingRequests} of ${details.maxWaitingRequests} requests and ` +
-      `${details.waitingTokens} of ${details.maxWaitingTokens} prompt tokens are waiting`)
+  constructor (details: QueueTokensExceededError['details']) {
+    super(`${details.waitingTokens} prompt tokens are waiting; the queue holds ${details.limit}`)
     this.details = details
   }
 }
 
-/** The prompt leaves no room for the tokens asked for. Another try cannot help. */
+/** The prompt leaves no room for a single token. Another try cannot help. */
 export class ContextLengthExceededError extends Error {
   override readonly name = 'ContextLengthExceededError'
-  readonly code = 'GENERATION_CONTEXT_LENGTH'
+  readonly code = 'SCHEDULER_CONTEXT_LENGTH'
   readonly details: { readonly promptTokens: number, readonly maxModelLen: number }
 
   constructor (details: ContextLengthExceededError['details']) {
-    super(`the prompt has ${details.promptTokens} tokens; the model's context is ${details.maxModelLen} tokens, and at least one must be left to generate`)
-    this.details = details
-  }
-}
-
-/** The service takes no requests now: it is loading, draining, or has failed for good. */
-export class ServiceUnavailableError extends Error {
-  override readonly name = 'ServiceUnavailableError'
-  readonly code = 'GENERATION_UNAVAILABLE'
-  readonly details: { readonly state: string }
-
-  constructor (details: ServiceUnavailableError['details']) {
-    super(`the server takes no requests now: it is ${details.state}`)
+    super(`the prompt has ${details.promptTokens} tokens; the model's context is ${details.maxModelLen} tokens, prompt and output together`)
     this.details = details
   }
 }

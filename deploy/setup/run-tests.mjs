@@ -5,7 +5,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { ensureTestRunner } from './ensure-test-runner.mjs'
 import { TapSummary } from './tap-summary.mjs'
+
+await ensureTestRunner()
 
 const child = spawn('tap', ['run', '--reporter=tap', '--no-color', ...process.argv.slice(2)], {
   stdio: ['ignore', 'pipe', 'inherit'],

@@ -6,6 +6,7 @@
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, realpathSync, copyFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, delimiter, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { formatSources } from './apt-sources.mjs'
 import { cacheFolder } from './cache-folder.mjs'
 import { runTool } from './child-process.mjs'
@@ -82,8 +83,13 @@ async function download ({ sources, targetRelease }, work) {
   return readdirSync(archives).filter(name => name.endsWith('.deb') && !runtimePackages.test(name)).map(name => join(archives, name))
 }
 
-async function apt (args) {
+async function apt (args, retries = 30) {
   const { code, output } = await runTool('apt-get', args, { env: { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' } })
+  // The apt-get of a start that was killed may outlive it for a moment, and hold the folder.
+  if (code !== 0 && retries > 0 && /could not get lock|unable to lock/i.test(output)) {
+    await delay(1000)
+    return apt(args, retries - 1)
+  }
   if (code !== 0) throw new Error(`apt-get ended with ${code}: ${output.trim().split('\n').slice(-3).join(' / ')}`)
 }
 

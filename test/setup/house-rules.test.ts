@@ -44,9 +44,9 @@ t.test('every shader is loaded by a TypeScript file of its own name, or is a pie
   const stems = new Set(sources.map(path => path.slice(path.lastIndexOf('/') + 1, -'.ts'.length)))
   const text = sources.map(read).join('\n')
   const alone = files.filter(path => path.endsWith('.wgsl')).filter(path => {
-    const name = path.slice(path.lastIndexOf('/') + 1)
-    const hasTwin = stems.has(name.slice(0, -'.wgsl'.length).replaceAll('_', '-'))
-    return !(hasTwin && path.startsWith('packages/engine/wgsl/')) && !text.includes(`/${name}`)
+    const stem = path.slice(path.lastIndexOf('/') + 1, -'.wgsl'.length)
+    const hasTwin = stems.has(stem.replaceAll('_', '-'))
+    return !path.startsWith('packages/engine/wgsl/') || !(hasTwin || text.includes(`readShader('${stem}')`))
   })
   t.strictSame(alone, [])
 })

@@ -8,6 +8,12 @@ export type EngineErrorCode =
   | 'ENGINE_UNKNOWN_MODEL_SHAPE'
   | 'ENGINE_INVALID_CHECKPOINT'
   | 'ENGINE_WEIGHT_RANGE'
+  | 'ENGINE_NO_ADAPTER'
+  | 'ENGINE_DEVICE_LOST'
+  | 'ENGINE_OUT_OF_DEVICE_MEMORY'
+  | 'ENGINE_INVALID_SHADER'
+  | 'ENGINE_KERNEL_CONTRACT'
+  | 'ENGINE_INVALID_BATCH'
 
 /** Any failure of the engine that has a name. */
 export abstract class EngineError extends Error {
@@ -43,6 +49,76 @@ export class UnknownModelShapeError extends EngineError {
   override readonly details: { readonly shape: string, readonly known: readonly string[] }
   constructor (details: UnknownModelShapeError['details']) {
     super(`no model shape is named ${printed(details.shape)}; known: ${details.known.join(', ')}`)
+    this.details = details
+  }
+}
+
+/** No GPU and no software adapter that Dawn accepts. */
+export class NoAdapterError extends EngineError {
+  override readonly name = 'NoAdapterError'
+  override readonly code = 'ENGINE_NO_ADAPTER'
+  override readonly details: { readonly adapterName: string | undefined }
+  constructor (details: NoAdapterError['details']) {
+    super(details.adapterName === undefined
+      ? 'no GPU adapter was found. Install a Vulkan driver for the GPU, or Mesa 24 or newer for the software adapter ' +
+        '(Debian and Ubuntu: apt-get install libvulkan1 mesa-vulkan-drivers), or start through `npm start`, which fetches one'
+      : `no GPU adapter has ${printed(details.adapterName)} in its name`)
+    this.details = details
+  }
+}
+
+/** The device is gone (driver reset, time-out, unplugged); this process can do no more work on it. */
+export class DeviceLostError extends EngineError {
+  override readonly name = 'DeviceLostError'
+  override readonly code = 'ENGINE_DEVICE_LOST'
+  override readonly details: { readonly reason: string, readonly message: string }
+  constructor (details: DeviceLostError['details']) {
+    super(`the GPU device was lost (${details.reason}): ${details.message}`)
+    this.details = details
+  }
+}
+
+/** The device refused an allocation. */
+export class OutOfDeviceMemoryError extends EngineError {
+  override readonly name = 'OutOfDeviceMemoryError'
+  override readonly code = 'ENGINE_OUT_OF_DEVICE_MEMORY'
+  override readonly details: { readonly label: string, readonly bytes: number }
+  constructor (details: OutOfDeviceMemoryError['details'], cause?: unknown) {
+    super(`the GPU has no room for ${details.label} (${(details.bytes / 2 ** 20).toFixed(1)} MiB); ` +
+      'lower --kv-cache-memory, --max-num-seqs, --max-num-batched-tokens or --max-model-len', { cause })
+    this.details = details
+  }
+}
+
+/** A shader the driver or Dawn refused: a defect of ours, shown with its line. */
+export class InvalidShaderError extends EngineError {
+  override readonly name = 'InvalidShaderError'
+  override readonly code = 'ENGINE_INVALID_SHADER'
+  override readonly details: { readonly kernel: string, readonly messages: readonly string[] }
+  constructor (details: InvalidShaderError['details']) {
+    super(`kernel ${details.kernel} does not compile:\n${details.messages.join('\n')}`)
+    this.details = details
+  }
+}
+
+/** A kernel's declaration and its shader disagree. */
+export class KernelContractError extends EngineError {
+  override readonly name = 'KernelContractError'
+  override readonly code = 'ENGINE_KERNEL_CONTRACT'
+  override readonly details: { readonly kernel: string, readonly problem: string }
+  constructor (details: KernelContractError['details']) {
+    super(`kernel ${details.kernel}: ${details.problem}`)
+    this.details = details
+  }
+}
+
+/** A batch that breaks the contract with the scheduler. */
+export class InvalidBatchError extends EngineError {
+  override readonly name = 'InvalidBatchError'
+  override readonly code = 'ENGINE_INVALID_BATCH'
+  override readonly details: { readonly step: number, readonly problem: string }
+  constructor (details: InvalidBatchError['details']) {
+    super(`step ${details.step}: ${details.problem}`)
     this.details = details
   }
 }

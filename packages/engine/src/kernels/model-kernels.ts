@@ -1,0 +1,51 @@
+/** The kernels that are one shader file each. The matrix and attention kernels are generated: matmul/, attention/. */
+import { defineKernel } from './define-kernel.ts'
+import { readShader } from './shader-source.ts'
+
+/** x[t] = E[token(t)], the residual stream's first value. */
+export const embedding = defineKernel({
+  name: 'embedding',
+  bindings: { table: 'read', sampled: 'read', step: 'read', x: 'read_write' },
+  overrides: ['HIDDEN_SIZE', 'FIRST_ROW', 'ROWS', 'LAYOUT'],
+  wgsl: readShader('embedding')
+})
+
+/** y = x / rms(x) · weight, row by row; rows are independent (batch invariant). */
+export const rmsNorm = defineKernel({
+  name: 'rms_norm',
+  bindings: { x: 'read', weight: 'read', step: 'read', y: 'read_write' },
+  overrides: ['HIDDEN_SIZE', 'EPS', 'GATHER', 'THREADS'],
+  wgsl: readShader('rms_norm')
+})
+
+/** Rotates queries and keys and writes keys and values into their slots: the only kernel that writes the KV cache. */
+export const ropeKVWrite = defineKernel({
+  name: 'rope_kv_write',
+  bindings: { qkv: 'read', rotation: 'read', step: 'read', q: 'read_write', kv: 'read_write' },
+  overrides: ['NUM_HEADS', 'NUM_KV_HEADS', 'HEAD_DIM', 'BLOCK_SIZE', 'SCALE'],
+  wgsl: readShader('rope_kv_write')
+})
+
+/** Merges the splits of single query tokens. */
+export const attentionReduce = defineKernel({
+  name: 'attention_reduce',
+  bindings: { partial_out: 'read', partial_max_sum: 'read', step: 'read', y: 'read_write' },
+  overrides: ['NUM_HEADS', 'HEAD_DIM', 'SPLIT'],
+  wgsl: readShader('attention_reduce')
+})
+
+/** Draws a token, or scores a given one, for every logit row. */
+export const sample = defineKernel({
+  name: 'sample',
+  bindings: { logits: 'read', step: 'read', adjusted: 'read_write', counts: 'read_write', sampled: 'read_write', results: 'read_write' },
+  overrides: ['VOCAB', 'THREADS', 'RESULT_WORDS'],
+  wgsl: readShader('sample')
+})
+
+/** Random weights made on the device. */
+export const fillRandom = defineKernel({
+  name: 'fill_random',
+  bindings: { weight: 'read_write' },
+  overrides: ['AMPLITUDE', 'SEED', 'COUNT'],
+  wgsl: readShader('fill_random')
+})

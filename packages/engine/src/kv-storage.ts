@@ -1,0 +1,85 @@
+import os from 'node:os'
+import type { KVBlockMove } from './contract.ts'
+import type { GpuDevice } from './device/gpu-device.ts'
+import type { StorageType } from './engine.ts'
+import { OutOfDeviceMemoryError } from './errors.ts'
+import type { ModelConfig } from './models/model-config.ts'
+
+/** Bytes of one block in one layer: keys and values of `blockSize` tokens. */
+export function blockBytesPerLayer (config: ModelConfig, blockSize: number, storage: StorageType): number {
+  return 2 * config.numKVHeads * config.headDim * blockSize * (storage === 'f16' ? 2 : 4)
+}
+
+export interface KVStorageRequest {
+  readonly config: ModelConfig
+  readonly blockSize: number
+  readonly storage: StorageType
+  /** Undefined: as much as `wantedTokens` need, or as allocation allows. */
+  readonly kvCacheBytes: number | undefined
+  /** Tokens that the limits can make use of. */
+  readonly wantedTokens: number
+  /** Fewest tokens that make sense: one sequence of the model's context. */
+  readonly leastTokens: number
+}
+
+/** Keys and values on the device: one buffer per layer, `[block][k|v][kvHead][slot][headDim]`. */
+export class KVStorage {
+  readonly layers: readonly GPUBuffer[]
+  readonly numBlocks: number
+  readonly bytes: number
+  readonly #blockBytes: number
+
+  private constructor (layers: readonly GPUBuffer[], numBlocks: number, blockBytes: number) {
+    this.layers = layers
+    this.numBlocks = numBlocks
+    this.#blockBytes = blockBytes
+    this.bytes = layers.length * numBlocks * blockBytes
+  }
+
+  /**
+   * Allocates what was asked for. Without a budget, sizes are tried from what the limits can use downwards until the device
+   * agrees; on a software adapter, whose memory is the host's, a quarter of the free memory is the most.
+   * @throws OutOfDeviceMemoryError when a stated budget, or the least sensible size, does not fit
+   */
+  static async allocate (device: GpuDevice, request: KVStorageRequest): Promise<KVStorage> {
+    const { config, blockSize, storage, kvCacheBytes } = request
+    const blockBytes = blockBytesPerLayer(config, blockSize, storage)
+    const perBlock = blockBytes * config.numLayers
+    const mostInBinding = Math.floor(device.capabilities.maxBindingBytes / blockBytes)
+    const least = Math.min(Math.ceil(request.leastTokens / blockSize), mostInBinding)
+    if (kvCacheBytes !== undefined) {
+      const blocks = Math.min(mostInBinding, Math.floor(kvCacheBytes / perBlock))
+      if (blocks < 1) throw new OutOfDeviceMemoryError({ label: `a KV cache of ${kvCacheBytes} bytes, whose smallest block`, bytes: perBlock })
+      return await KVStorage.#create(device, config.numLayers, blocks, blockBytes)
+    }
+    const affordable = device.capabilities.software ? Math.floor(os.freemem() / 4 / perBlock) : Infinity
+    let blocks = Math.max(1, Math.min(mostInBinding, Math.ceil(request.wantedTokens / blockSize), Math.max(least, affordable)))
+    for (;;) {
+      try {
+        return await KVStorage.#create(device, config.numLayers, blocks, blockBytes)
+      } catch (error) {
+        if (!(error instanceof OutOfDeviceMemoryError) || blocks <= least) throw error
+        // Leaves some room for what the driver allocates while it runs.
+        blocks = Math.max(least, Math.floor(blocks * 0.75))
+      }
+    }
+  }
+
+  static async #create (device: GpuDevice, numLayers: number, blocks: number, blockBytes: number): Promise<KVStorage> {
+    const layers: GPUBuffer[] = []
+    try {
+      for (let layer = 0; layer < numLayers; layer++) layers.push(await device.createStorage(`kv ${layer}`, blocks * blockBytes))
+    } catch (error) {
+      for (const layer of layers) layer.destroy()
+      throw error
+    }
+    return new KVStorage(layers, blocks, blockBytes)
+  }
+
+  /** Copies blocks in every layer, before anything else in the step. */
+  encodeMoves (encoder: GPUCommandEncoder, moves: readonly KVBlockMove[]): void {
+    for (const { from, to } of moves) {
+      for (const layer of this.layers) encoder.copyBufferToBuffer(layer, from * this.#blockBytes, layer, to * this.#blockBytes, this.#blockBytes)
+    }
+  }
+}

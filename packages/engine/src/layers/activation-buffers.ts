@@ -1,0 +1,84 @@
+import type { RunnerLimits } from '../contract.ts'
+import type { GpuDevice } from '../device/gpu-device.ts'
+import type { StorageType } from '../engine.ts'
+import { attentionSplit } from '../kernels/attention/attention.ts'
+import type { ModelConfig } from '../models/model-config.ts'
+import { resultWords } from '../step-inputs.ts'
+
+/** Everything a step writes on its way through the model; one set, reused by every layer and step. T tokens, L logit rows. */
+export interface ActivationBuffers {
+  /** u32 words of the step inputs. */
+  readonly step: GPUBuffer
+  /** `[T][hidden]` f32, the residual stream. */
+  readonly residual: GPUBuffer
+  /** `[T][hidden]` act. */
+  readonly normed: GPUBuffer
+  /** `[T][q | k | v]` f32. */
+  readonly qkv: GPUBuffer
+  /** `[T][query head][D]` f32, rotated and scaled. */
+  readonly q: GPUBuffer
+  /** `[T][query head][D]` act. */
+  readonly attended: GPUBuffer
+  /** `[T][intermediate]` act. */
+  readonly gated: GPUBuffer
+  /** `[split][query head][D]` f32 and `[split][query head]` (max, sum). */
+  readonly partialOut: GPUBuffer
+  readonly partialMaxSum: GPUBuffer
+  /** `[L][hidden]` act. */
+  readonly headInput: GPUBuffer
+  /** `[L][vocab]` f32, and a copy for the sampler to change. */
+  readonly logits: GPUBuffer
+  readonly adjusted: GPUBuffer
+  /** `[state row][vocab]` u32 penalty counts. */
+  readonly counts: GPUBuffer
+  /** `[state row]` u32, the last sampled token. */
+  readonly sampled: GPUBuffer
+  /** `[L][resultWords]` u32. */
+  readonly results: GPUBuffer
+}
+
+/** Partial results of split attention are capped: rows beyond are attended as tiles, more slowly and with the same bits. */
+const MAX_PARTIAL_BYTES = 128 << 20
+
+/** Splits that the partial buffers hold. */
+export function partialSplits (config: ModelConfig, limits: Pick<RunnerLimits, 'maxModelLen' | 'maxSequences'>, maxBindingBytes: number): number {
+  const perSplit = config.numHeads * config.headDim * 4
+  const wanted = limits.maxSequences * Math.ceil(limits.maxModelLen / attentionSplit)
+  return Math.max(1, Math.min(wanted, Math.floor(Math.min(MAX_PARTIAL_BYTES, maxBindingBytes) / perSplit)))
+}
+
+/** Matrix kernels work in tiles of rows: rows past the last are computed and never used. */
+const ROW_PADDING = 128
+
+/** @throws OutOfDeviceMemoryError */
+export async function createActivationBuffers (
+  device: GpuDevice,
+  config: ModelConfig,
+  limits: Omit<RunnerLimits, 'numKVBlocks'>,
+  activation: StorageType,
+  stepWords: number
+): Promise<ActivationBuffers> {
+  const act = activation === 'f16' ? 2 : 4
+  const tokens = Math.ceil(limits.maxBatchedTokens / ROW_PADDING) * ROW_PADDING
+  const rows = Math.ceil(limits.maxLogitRows / ROW_PADDING) * ROW_PADDING
+  const attended = config.numHeads * config.headDim
+  const splits = partialSplits(config, limits, device.capabilities.maxBindingBytes)
+  const create = (label: string, bytes: number): Promise<GPUBuffer> => device.createStorage(label, bytes)
+  return {
+    step: await create('step inputs', 4 * stepWords),
+    residual: await create('residual', 4 * tokens * config.hiddenSize),
+    normed: await create('normed', act * tokens * config.hiddenSize),
+    qkv: await create('qkv', 4 * tokens * (config.numHeads + 2 * config.numKVHeads) * config.headDim),
+    q: await create('q', 4 * tokens * attended),
+    attended: await create('attended', act * tokens * attended),
+    gated: await create('gated', act * tokens * config.intermediateSize),
+    partialOut: await create('attention partials', 4 * splits * attended),
+    partialMaxSum: await create('attention maxima', 8 * splits * config.numHeads),
+    headInput: await create('head input', act * rows * config.hiddenSize),
+    logits: await create('logits', 4 * limits.maxLogitRows * config.vocabSize),
+    adjusted: await create('adjusted logits', 4 * limits.maxLogitRows * config.vocabSize),
+    counts: await create('penalty counts', 4 * limits.maxSequences * config.vocabSize),
+    sampled: await create('sampled tokens', 4 * limits.maxSequences),
+    results: await create('results', 4 * limits.maxLogitRows * resultWords)
+  }
+}

@@ -1,0 +1,130 @@
+import type { ForwardBatch, ModelRunner, RunnerLimits, ScoredToken, SampledToken, StepResult, TokenHistory, TokenLogprob } from './contract.ts'
+import type { GpuDevice } from './device/gpu-device.ts'
+import { ReadbackRing } from './device/readback.ts'
+import { DeviceLostError, InvalidBatchError } from './errors.ts'
+import { CommandList } from './kernels/command-list.ts'
+import type { KVStorage } from './kv-storage.ts'
+import type { ActivationBuffers } from './layers/activation-buffers.ts'
+import type { StepPacker, StepShape } from './step-inputs.ts'
+import { resultWords } from './step-inputs.ts'
+import { StepTimer } from './device/step-timer.ts'
+
+/** Batches that may be on their way at once; one more than the intended depth, so that a late reader never stops the queue. */
+const MAX_IN_FLIGHT = 4
+/** Recorded lists kept. Shapes repeat, and a list costs a few hundred entries. */
+const MAX_LISTS = 256
+
+export interface RunnerParts {
+  readonly device: GpuDevice
+  readonly limits: RunnerLimits
+  readonly packer: StepPacker
+  readonly buffers: ActivationBuffers
+  readonly kv: KVStorage
+  /** Records the whole forward pass of a step, sampling included. */
+  readonly record: (list: CommandList, shape: StepShape) => void
+}
+
+/**
+ * Runs steps on one device: pack, one upload, one pass, one submit, one small readback. `execute` encodes and submits before it
+ * returns its promise, so a second batch may be handed over while the first one runs.
+ */
+export class GpuModelRunner implements ModelRunner {
+  readonly limits: RunnerLimits
+  readonly #parts: RunnerParts
+  readonly #lists = new Map<string, CommandList>()
+  readonly #readback: ReadbackRing
+  readonly #timer: StepTimer
+  #lost: DeviceLostError | undefined
+
+  constructor (parts: RunnerParts) {
+    this.#parts = parts
+    this.limits = parts.limits
+    this.#timer = new StepTimer(parts.device)
+    this.#readback = new ReadbackRing(parts.device.device, this.#resultBytes(parts.limits.maxLogitRows) + StepTimer.bytes, MAX_IN_FLIGHT)
+    parts.device.lost.then(error => { this.#lost = error }, () => {})
+  }
+
+  /** @throws InvalidBatchError, DeviceLostError */
+  async execute (batch: ForwardBatch): Promise<StepResult> {
+    const started = performance.now()
+    if (this.#lost !== undefined) throw this.#lost
+    const { device, packer, buffers, kv } = this.#parts
+    const { shape, words } = packer.pack(batch)
+    const readback = this.#readback.take()
+    if (readback === undefined) throw new InvalidBatchError({ step: batch.step, problem: `${MAX_IN_FLIGHT} batches are already in flight` })
+    device.queue.writeBuffer(buffers.step, 0, words)
+    for (const sequence of batch.sequences) {
+      if (sequence.history !== undefined) this.#writeHistory(sequence.stateRow, sequence.history)
+    }
+    const encoder = device.device.createCommandEncoder({ label: 'step' })
+    kv.encodeMoves(encoder, batch.moves)
+    const pass = encoder.beginComputePass(this.#timer.passDescriptor(batch.step))
+    this.#list(shape).replay(pass)
+    pass.end()
+    const bytes = this.#resultBytes(shape.logitRows)
+    if (bytes > 0) encoder.copyBufferToBuffer(buffers.results, 0, readback, 0, bytes)
+    this.#timer.resolve(encoder, batch.step, readback, bytes)
+    device.queue.submit([encoder.finish()])
+    const submitted = performance.now()
+    const data = await Promise.race([this.#readback.read(readback, bytes + StepTimer.bytes), device.lost])
+    if (data instanceof DeviceLostError) throw data
+    const problem = device.takeErrors()[0]
+    if (problem !== undefined) throw new DeviceLostError({ reason: 'error', message: problem })
+    return {
+      ...readResults(batch, new Uint32Array(data, 0, bytes / 4)),
+      deviceSeconds: this.#timer.seconds(data, bytes) ?? (performance.now() - submitted) / 1000,
+      hostSeconds: (submitted - started) / 1000
+    }
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    await this.#parts.device[Symbol.asyncDispose]()
+  }
+
+  #resultBytes (rows: number): number {
+    return rows * resultWords * 4
+  }
+
+  #list (shape: StepShape): CommandList {
+    const key = `${shape.tokens} ${shape.singles} ${shape.splits} ${shape.tiles} ${shape.logitRows}`
+    let list = this.#lists.get(key)
+    if (list === undefined) {
+      if (this.#lists.size >= MAX_LISTS) this.#lists.clear()
+      list = new CommandList()
+      this.#parts.record(list, shape)
+      this.#lists.set(key, list)
+    }
+    return list
+  }
+
+  /** Restores the penalty counts of a state row. Rare (first step of a penalised sequence), so a dense row is simplest. */
+  #writeHistory (stateRow: number, history: TokenHistory): void {
+    const { vocabSize } = this.limits
+    const counts = new Uint32Array(vocabSize)
+    for (const token of history.outputTokens) counts[token] = (counts[token] ?? 0) + 1
+    for (const token of history.promptTokens) counts[token] = ((counts[token] ?? 0) | 0x80000000) >>> 0
+    this.#parts.device.queue.writeBuffer(this.#parts.buffers.counts, stateRow * vocabSize * 4, counts)
+  }
+}
+
+/** Result rows in the order StepPacker wrote them: each sequence's scores, then its sample. */
+function readResults (batch: ForwardBatch, words: Uint32Array): Pick<StepResult, 'sampled' | 'scored'> {
+  const floats = new Float32Array(words.buffer, 0, words.length)
+  const sampled: SampledToken[] = []
+  const scored = new Map<ForwardBatch['sequences'][number]['id'], ScoredToken[]>()
+  let at = 0
+  const read = (numTop: number): TokenLogprob & { topLogprobs: TokenLogprob[] } => {
+    const topLogprobs = Array.from({ length: numTop }, (_, i) => ({ token: words[at + 4 + 2 * i] ?? 0, logprob: floats[at + 5 + 2 * i] ?? 0 }))
+    const result = { token: words[at] ?? 0, logprob: floats[at + 1] ?? 0, topLogprobs }
+    at += resultWords
+    return result
+  }
+  for (const { id, scoreTargets, numScoreLogprobs, sampling } of batch.sequences) {
+    if (scoreTargets !== undefined) scored.set(id, scoreTargets.map(() => read(numScoreLogprobs ?? 0)))
+    if (sampling !== undefined) {
+      const result = read(sampling.numLogprobs ?? 0)
+      sampled.push({ id, ...result, topLogprobs: sampling.numLogprobs === undefined ? undefined : result.topLogprobs })
+    }
+  }
+  return { sampled, scored }
+}

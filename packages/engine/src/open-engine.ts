@@ -1,0 +1,125 @@
+import type { RunnerLimits } from './contract.ts'
+import { GpuDevice } from './device/gpu-device.ts'
+import type { DisabledFeature } from './device/gpu-device.ts'
+import type { Engine, EngineOptions, StorageType } from './engine.ts'
+import { UnsupportedModelError } from './errors.ts'
+import { sample } from './kernels/model-kernels.ts'
+import { PipelineCache } from './kernels/pipeline-cache.ts'
+import { KVStorage } from './kv-storage.ts'
+import { createActivationBuffers, partialSplits } from './layers/activation-buffers.ts'
+import { tileTokens } from './layers/attention.ts'
+import { createRotaryTable } from './layers/rotary-table.ts'
+import { GpuModelRunner } from './model-runner.ts'
+import { Llama } from './models/llama.ts'
+import { countParameters } from './models/llama-tensors.ts'
+import { loadLlama, synthesizeLlama } from './models/load-llama.ts'
+import type { ModelConfig } from './models/model-config.ts'
+import { namedShape } from './models/named-shapes.ts'
+import { readModelConfig } from './models/read-model-config.ts'
+import { StepPacker, resultWords } from './step-inputs.ts'
+
+/** Rows for scored prompt tokens, beside one for every sequence. */
+const SCORE_ROWS = 32
+
+/** What tests and debugging may change about the device. */
+export interface EngineDebugOptions {
+  readonly without?: readonly DisabledFeature[]
+  readonly maxBindingBytes?: number
+}
+
+/**
+ * Opens the device, loads the model and allocates everything a step needs. Nothing is allocated later, so what starts keeps
+ * running. Disposing the runner frees it all.
+ * @throws EngineError naming what is missing, unsupported or does not fit
+ */
+export async function openEngine (options: EngineOptions, debug: EngineDebugOptions = {}): Promise<Engine> {
+  const started = performance.now()
+  options.onProgress({ stage: 'adapter', done: 0, total: 0, detail: 'looking for a GPU' })
+  const config = options.model.type === 'synthetic' ? namedShape(options.model.shape) : await readModelConfig(options.model.path)
+  const device = await GpuDevice.open({ profile: options.debug ? 'debug' : 'production', adapter: options.adapter, ...debug })
+  try {
+    return await openOn(device, config, options, started)
+  } catch (error) {
+    await device[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOptions, started: number): Promise<Engine> {
+  const storage = chooseStorage(device, options.dtype)
+  options.onProgress({ stage: 'adapter', done: 1, total: 1, detail: `${device.report.name}, ${storage}` })
+  const activation: StorageType = 'f32'
+  const pipelines = new PipelineCache(device, storage, activation)
+  const maxModelLen = Math.min(options.maxModelLen ?? config.maxPositionEmbeddings, config.maxPositionEmbeddings)
+  const shape = {
+    maxBatchedTokens: options.maxBatchedTokens,
+    maxSequences: options.maxSequences,
+    maxLogitRows: options.maxSequences + SCORE_ROWS,
+    maxModelLen,
+    blockSize: options.blockSize,
+    vocabSize: config.vocabSize
+  }
+  const group = config.numHeads / config.numKVHeads
+  const stepLayout = { tileTokens: tileTokens(group), partialSplits: partialSplits(config, shape, device.capabilities.maxBindingBytes) }
+  const stepWords = new StepPacker({ ...shape, numKVBlocks: 0 }, stepLayout).maxWords
+  const target = { device, pipelines, storage, layout: 'interleaved' as const, onProgress: options.onProgress }
+  const weights = options.model.type === 'synthetic'
+    ? await synthesizeLlama(options.model.seed, config, target)
+    : await loadLlama(options.model.path, config, target)
+  const buffers = await createActivationBuffers(device, config, shape, activation, stepWords)
+  const rotation = await createRotaryTable(device, config, maxModelLen)
+
+  options.onProgress({ stage: 'kv-cache', done: 0, total: 0, detail: 'allocating the KV cache' })
+  const kv = await KVStorage.allocate(device, {
+    config,
+    blockSize: options.blockSize,
+    storage,
+    kvCacheBytes: options.kvCacheBytes,
+    wantedTokens: options.maxSequences * maxModelLen,
+    leastTokens: maxModelLen
+  })
+  const limits: RunnerLimits = { ...shape, numKVBlocks: kv.numBlocks }
+
+  options.onProgress({ stage: 'kernels', done: 0, total: 0, detail: 'compiling kernels' })
+  const context = { device, pipelines, config, buffers, blockSize: options.blockSize }
+  const model = await Llama.create(context, weights, kv.layers, rotation)
+  const threads = Math.min(device.capabilities.maxWorkgroupThreads, device.capabilities.software ? 32 : 1024)
+  const sampler = await pipelines.get(sample, { VOCAB: config.vocabSize, THREADS: threads, RESULT_WORDS: resultWords })
+  const { logits, step, adjusted, counts, sampled, results } = buffers
+  const sampleGroup = sampler.bind({ logits, step, adjusted, counts, sampled, results })
+  await device.queue.onSubmittedWorkDone()
+
+  const runner = new GpuModelRunner({
+    device,
+    limits,
+    packer: new StepPacker(limits, stepLayout),
+    buffers,
+    kv,
+    record: (list, stepShape) => {
+      model.record(list, stepShape)
+      list.dispatch('sample', sampler, sampleGroup, [stepShape.logitRows, 1, 1])
+    }
+  })
+  const parameters = countParameters(config)
+  return {
+    runner,
+    report: {
+      adapter: device.report,
+      dtype: storage,
+      architecture: config.architecture,
+      parameters,
+      weightBytes: parameters * (storage === 'f16' ? 2 : 4),
+      kvCacheBytes: kv.bytes,
+      loadSeconds: (performance.now() - started) / 1000
+    }
+  }
+}
+
+/** Software adapters compute in f32 whatever is stored: f16 only costs them conversions. */
+function chooseStorage (device: GpuDevice, dtype: EngineOptions['dtype']): StorageType {
+  const { f16, software } = device.capabilities
+  if (dtype === 'f16' && !f16) {
+    throw new UnsupportedModelError({ field: '--dtype', value: 'f16', supported: `f32 on ${device.report.name}, which does not compute in f16` })
+  }
+  return dtype === 'auto' ? (f16 && !software ? 'f16' : 'f32') : dtype
+}

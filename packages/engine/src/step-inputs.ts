@@ -1,0 +1,190 @@
+import type { ForwardBatch, ForwardSequence, RunnerLimits, SamplingParams } from './contract.ts'
+import { InvalidBatchError } from './errors.ts'
+import { attentionSplit } from './kernels/attention/attention.ts'
+
+/** Most alternatives a sampled token reports. */
+export const maxTopLogprobs = 20
+/** A result row on the GPU: token, its logprob, two spare words, then (token, logprob) pairs. */
+export const resultWords = 4 + 2 * maxTopLogprobs
+
+const HEADER_VECTORS = 3
+const DEVICE_TOKEN = 0xffffffff
+const FLAG_SCORE = 1
+const FLAG_PENALTIES = 2
+const FLAG_LOGPROBS = 4
+
+/** The sizes of a step: they choose kernel variants and grids. */
+export interface StepShape {
+  readonly tokens: number
+  readonly singles: number
+  /** Most splits any single row has. */
+  readonly splits: number
+  readonly tiles: number
+  readonly logitRows: number
+}
+
+/** A batch flattened for the GPU, and how to read its results back. */
+export interface StepInputs {
+  readonly shape: StepShape
+  /** Valid until the next call: the caller uploads it at once. */
+  readonly words: Uint32Array<ArrayBuffer>
+}
+
+export interface StepLayout {
+  /** Query tokens a tile holds. */
+  readonly tileTokens: number
+  /** Splits of single rows that the partial-result buffers hold; rows beyond them are attended as tiles, with the same bits. */
+  readonly partialSplits: number
+}
+
+/** True when `sampling` needs the penalty counts of its state row. */
+export function usesPenalties (sampling: SamplingParams): boolean {
+  return sampling.presencePenalty !== 0 || sampling.frequencyPenalty !== 0 || sampling.repetitionPenalty !== 1
+}
+
+/**
+ * Packs batches into the `step` buffer's layout (wgsl/step_inputs.wgsl). One growing buffer is reused for all steps.
+ */
+export class StepPacker {
+  readonly #limits: RunnerLimits
+  readonly #layout: StepLayout
+  #words = new Uint32Array(4096)
+  #floats = new Float32Array(this.#words.buffer)
+
+  constructor (limits: RunnerLimits, layout: StepLayout) {
+    this.#limits = limits
+    this.#layout = layout
+  }
+
+  /** Most words any batch within the limits can need. */
+  get maxWords (): number {
+    const { maxBatchedTokens, maxSequences, maxLogitRows, maxModelLen, blockSize } = this.#limits
+    const vectors = HEADER_VECTORS + 2 * maxBatchedTokens + maxSequences + 4 * maxLogitRows
+    return 4 * vectors + maxSequences * (Math.ceil(maxModelLen / blockSize) + 1) + maxLogitRows * 2048 + 4
+  }
+
+  /** @throws InvalidBatchError when the batch breaks the contract; nothing has happened then */
+  pack (batch: ForwardBatch): StepInputs {
+    const { blockSize } = this.#limits
+    const counts = this.#count(batch)
+    const tokensAt = HEADER_VECTORS
+    const singlesAt = tokensAt + counts.tokens
+    const tilesAt = singlesAt + counts.singles
+    const rowsAt = tilesAt + counts.tiles
+    const tablesAt = 4 * (rowsAt + 4 * counts.logitRows)
+    const biasAt = tablesAt + counts.tableWords
+    const total = Math.ceil((biasAt + counts.biasWords) / 4) * 4
+    this.#reserve(total)
+    const words = this.#words
+    words.set([counts.tokens, counts.singles, counts.tiles, counts.logitRows, tokensAt, singlesAt, tilesAt, rowsAt, tablesAt, biasAt, 0, 0])
+    let token = 0
+    let single = singlesAt * 4
+    let tile = tilesAt * 4
+    let row = 0
+    let table = 0
+    let bias = 0
+    let partial = 0
+    let splits = 0
+    for (const sequence of batch.sequences) {
+      const length = sequence.tokens?.length ?? 1
+      const context = sequence.startPosition + length
+      const firstRow = token
+      for (let i = 0; i < length; i++) {
+        const position = sequence.startPosition + i
+        const block = sequence.blockTable[Math.floor(position / blockSize)] ?? 0
+        words.set([sequence.tokens?.[i] ?? DEVICE_TOKEN, sequence.stateRow, position, block * blockSize + position % blockSize], 4 * (tokensAt + token++))
+      }
+      const own = Math.ceil(context / attentionSplit)
+      if (isSingle(length, own, partial, this.#layout)) {
+        words.set([firstRow, table, context, partial], single)
+        single += 4
+        partial += own
+        splits = Math.max(splits, own)
+      } else {
+        for (let i = 0; i < length; i += this.#layout.tileTokens) {
+          words.set([firstRow + i, Math.min(this.#layout.tileTokens, length - i), table, sequence.startPosition + i], tile)
+          tile += 4
+        }
+      }
+      sequence.scoreTargets?.forEach((target, i) => this.#writeRow(rowsAt + 4 * row++, firstRow + i, sequence, FLAG_SCORE | FLAG_LOGPROBS, target, context, bias))
+      if (sequence.sampling !== undefined) {
+        const flags = (usesPenalties(sequence.sampling) ? FLAG_PENALTIES : 0) | (sequence.sampling.numLogprobs === undefined ? 0 : FLAG_LOGPROBS)
+        this.#writeRow(rowsAt + 4 * row++, firstRow + length - 1, sequence, flags, 0, context, bias)
+        for (const [id, value] of sequence.sampling.logitBias) {
+          words[biasAt + bias++] = id
+          this.#floats[biasAt + bias++] = value
+        }
+      }
+      const blocks = Math.ceil(context / blockSize)
+      for (let i = 0; i < blocks; i++) words[tablesAt + table++] = sequence.blockTable[i] ?? 0
+    }
+    const { tokens, singles, tiles, logitRows } = counts
+    return { shape: { tokens, singles, splits, tiles, logitRows }, words: words.subarray(0, total) }
+  }
+
+  #writeRow (vector: number, hiddenRow: number, sequence: ForwardSequence, flags: number, target: number, position: number, bias: number): void {
+    const words = this.#words
+    const floats = this.#floats
+    const sampling = sequence.sampling
+    const at = vector * 4
+    words.fill(0, at, at + 16)
+    words.set([hiddenRow, sequence.stateRow, flags, target], at)
+    if (sampling === undefined || (flags & FLAG_SCORE) !== 0) {
+      words[at + 15] = sequence.numScoreLogprobs ?? 0
+      return
+    }
+    floats.set([sampling.temperature, sampling.topP, sampling.minP], at + 4)
+    words[at + 7] = bias
+    floats.set([sampling.presencePenalty, sampling.frequencyPenalty, sampling.repetitionPenalty], at + 8)
+    words[at + 11] = sampling.logitBias.length
+    words.set([sampling.seed, position, sampling.topK, sampling.numLogprobs ?? 0], at + 12)
+  }
+
+  /** Counts everything and checks the batch against the limits. */
+  #count (batch: ForwardBatch): { tokens: number, singles: number, tiles: number, logitRows: number, tableWords: number, biasWords: number } {
+    const { blockSize, maxBatchedTokens, maxSequences, maxLogitRows, maxModelLen, numKVBlocks, vocabSize } = this.#limits
+    const refuse = (problem: string): never => { throw new InvalidBatchError({ step: batch.step, problem }) }
+    const counts = { tokens: 0, singles: 0, tiles: 0, logitRows: 0, tableWords: 0, biasWords: 0 }
+    let partial = 0
+    for (const sequence of batch.sequences) {
+      const length = sequence.tokens?.length ?? 1
+      const context = sequence.startPosition + length
+      const blocks = Math.ceil(context / blockSize)
+      if (length === 0) refuse(`sequence ${sequence.id} computes no token`)
+      if (context > maxModelLen) refuse(`sequence ${sequence.id} reaches ${context} tokens; the model's context is ${maxModelLen}`)
+      if (sequence.blockTable.length < blocks) refuse(`sequence ${sequence.id} needs ${blocks} blocks and has ${sequence.blockTable.length}`)
+      if (!(sequence.stateRow >= 0 && sequence.stateRow < maxSequences)) refuse(`sequence ${sequence.id} has state row ${sequence.stateRow} of ${maxSequences}`)
+      for (let i = 0; i < blocks; i++) {
+        const block = sequence.blockTable[i] ?? -1
+        if (!(block >= 0 && block < numKVBlocks)) refuse(`sequence ${sequence.id} uses block ${block} of ${numKVBlocks}`)
+      }
+      for (const token of sequence.tokens ?? []) if (!(token >= 0 && token < vocabSize)) refuse(`sequence ${sequence.id} has token ${token} of ${vocabSize}`)
+      if ((sequence.scoreTargets?.length ?? 0) > length) refuse(`sequence ${sequence.id} scores more tokens than it computes`)
+      for (const [id] of sequence.sampling?.logitBias ?? []) if (!(id >= 0 && id < vocabSize)) refuse(`sequence ${sequence.id} biases token ${id} of ${vocabSize}`)
+      counts.tokens += length
+      const own = Math.ceil(context / attentionSplit)
+      if (isSingle(length, own, partial, this.#layout)) {
+        counts.singles++
+        partial += own
+      } else counts.tiles += Math.ceil(length / this.#layout.tileTokens)
+      counts.logitRows += (sequence.scoreTargets?.length ?? 0) + (sequence.sampling === undefined ? 0 : 1)
+      counts.tableWords += blocks
+      counts.biasWords += 2 * (sequence.sampling?.logitBias.length ?? 0)
+    }
+    if (batch.sequences.length > maxSequences) refuse(`${batch.sequences.length} sequences; at most ${maxSequences}`)
+    if (counts.tokens > maxBatchedTokens) refuse(`${counts.tokens} tokens; at most ${maxBatchedTokens}`)
+    if (counts.logitRows > maxLogitRows) refuse(`${counts.logitRows} logit rows; at most ${maxLogitRows}`)
+    return counts
+  }
+
+  #reserve (words: number): void {
+    if (this.#words.length >= words) return
+    this.#words = new Uint32Array(2 ** Math.ceil(Math.log2(words)))
+    this.#floats = new Float32Array(this.#words.buffer)
+  }
+}
+
+/** A lone query token is attended split by split, side by side, while there is room for its partial results. */
+function isSingle (length: number, splits: number, partialUsed: number, layout: StepLayout): boolean {
+  return length === 1 && partialUsed + splits <= layout.partialSplits
+}

@@ -1,0 +1,28 @@
+// rms_norm — y[r, c] = x[row(r), c] / sqrt(mean_c(x²) + EPS) · weight[c]                       one workgroup per output row
+// row(r) is r, or with GATHER the hidden row of logit row r: only rows that need logits are normalised before the head.
+override HIDDEN_SIZE: u32;
+override EPS: f32;
+override GATHER: bool;
+override THREADS: u32;
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> weight: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<act4>;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let rows = select(num_tokens(), num_logit_rows(), GATHER);
+  if (wg.x >= rows) { return; }
+  var row = wg.x;
+  if (GATHER) { row = logit_record(wg.x, 0u).x; }
+  let vectors = HIDDEN_SIZE / 4u;
+  var squares = 0.0;
+  for (var c = thread; c < vectors; c += THREADS) {
+    let v = x[row * vectors + c];
+    squares += dot(v, v);
+  }
+  let scale = inverseSqrt(workgroup_sum(squares, thread, THREADS) / f32(HIDDEN_SIZE) + EPS);
+  for (var c = thread; c < vectors; c += THREADS) {
+    y[wg.x * vectors + c] = act4(x[row * vectors + c] * scale * weight[c]);
+  }
+}

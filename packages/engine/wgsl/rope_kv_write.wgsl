@@ -1,0 +1,43 @@
+// rope_kv_write — q' = rotate(q, position) · SCALE; K[slot] = rotate(k, position); V[slot] = v     one thread per (token, head, pair)
+// rotate is Hugging Face's half rotation: (a, b) of (i, i + D/2) → (a·cos − b·sin, b·cos + a·sin).
+// KV layout [block][k|v][kvHead][slot][headDim]. This is the only kernel that writes keys and values.
+override NUM_HEADS: u32;
+override NUM_KV_HEADS: u32;
+override HEAD_DIM: u32;
+override BLOCK_SIZE: u32;
+override SCALE: f32;
+@group(0) @binding(0) var<storage, read> qkv: array<f32>;            // [token][q heads | k heads | v heads][D]
+@group(0) @binding(1) var<storage, read> rotation: array<vec2<f32>>; // [position][D/2] cos, sin
+@group(0) @binding(2) var<storage, read> step: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read_write> q: array<f32>;        // [token][q head][D]
+@group(0) @binding(4) var<storage, read_write> kv: array<elem>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let t = wg.y;
+  let half = HEAD_DIM / 2u;
+  let pair = wg.x * 64u + thread;
+  let heads = NUM_HEADS + 2u * NUM_KV_HEADS;
+  if (t >= num_tokens() || pair >= heads * half) { return; }
+  let head = pair / half;
+  let i = pair % half;
+  let record = token_record(t);
+  let from_a = (t * heads + head) * HEAD_DIM + i;
+  let a = qkv[from_a];
+  let b = qkv[from_a + half];
+  let turn = rotation[record.position * half + i];
+  let rotated = vec2<f32>(fma(a, turn.x, -(b * turn.y)), fma(b, turn.x, a * turn.y));
+  if (head < NUM_HEADS) {
+    let to = (t * NUM_HEADS + head) * HEAD_DIM + i;
+    q[to] = rotated.x * SCALE;
+    q[to + half] = rotated.y * SCALE;
+    return;
+  }
+  let is_value = head >= NUM_HEADS + NUM_KV_HEADS;
+  let kv_head = select(head - NUM_HEADS, head - NUM_HEADS - NUM_KV_HEADS, is_value);
+  let block = record.slot / BLOCK_SIZE;
+  let to = (((block * 2u + u32(is_value)) * NUM_KV_HEADS + kv_head) * BLOCK_SIZE + record.slot % BLOCK_SIZE) * HEAD_DIM + i;
+  let written = select(rotated, vec2<f32>(a, b), is_value);
+  kv[to] = elem(written.x);
+  kv[to + half] = elem(written.y);
+}

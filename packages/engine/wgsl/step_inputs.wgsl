@@ -1,0 +1,19 @@
+// step_inputs — the layout of the `step` buffer (src/step-inputs.ts writes it): one u32 vector stream, tightly packed, header first.
+//   step[0] = number of tokens, single rows, tiles, logit rows
+//   step[1] = vector index of the token, single, tile and logit-row records
+//   step[2] = word index of the block tables, word index of the bias lists, 0, 0
+struct TokenRecord { token: u32, state_row: u32, position: u32, slot: u32 }          // token: DEVICE_TOKEN = last sampled into state_row
+struct SingleRecord { token_row: u32, table: u32, context: u32, partial: u32 }        // one query token, attended split by split
+struct TileRecord { first_row: u32, count: u32, table: u32, start_position: u32 }     // consecutive query tokens of one sequence
+const DEVICE_TOKEN = 0xffffffffu;
+
+fn num_tokens() -> u32 { return step[0].x; }
+fn num_singles() -> u32 { return step[0].y; }
+fn num_tiles() -> u32 { return step[0].z; }
+fn num_logit_rows() -> u32 { return step[0].w; }
+fn token_record(i: u32) -> TokenRecord { let v = step[step[1].x + i]; return TokenRecord(v.x, v.y, v.z, v.w); }
+fn single_record(i: u32) -> SingleRecord { let v = step[step[1].y + i]; return SingleRecord(v.x, v.y, v.z, v.w); }
+fn tile_record(i: u32) -> TileRecord { let v = step[step[1].z + i]; return TileRecord(v.x, v.y, v.z, v.w); }
+fn logit_record(i: u32, part: u32) -> vec4<u32> { return step[step[1].w + i * 4u + part]; }
+fn step_word(i: u32) -> u32 { return step[i >> 2u][i & 3u]; }
+fn table_entry(table: u32, block: u32) -> u32 { return step_word(step[2].x + table + block); }

@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { cacheFolder, projectRoot } from './cache-folder.mjs'
 import { runTool } from './child-process.mjs'
 import { findMesaSource, installationAdvice } from './mesa-source.mjs'
-import { ensurePrivateAdapter, privateAdapterEnvironment, privateLoaderEnvironment } from './private-adapter.mjs'
+import { ensurePrivateAdapter, privateAdapterEnvironments, privateLoaderEnvironments } from './private-adapter.mjs'
 
 /** Where container platforms mount NVIDIA's driver, outside the folders that the Vulkan loader searches. */
 const driverFilesOutsideTheSearchPath = ['/usr/local/nvidia/share/vulkan/icd.d/nvidia_icd.json']
@@ -21,42 +21,56 @@ const driverFilesOutsideTheSearchPath = ['/usr/local/nvidia/share/vulkan/icd.d/n
 const choices = ['auto', 'system', 'software-private']
 
 /**
- * @param {string} [choice] `auto`; `system`: use what is installed, fetch nothing; `software-private`: skip what is installed
+ * `DAYBREAK_SETUP_ADAPTER` chooses: `auto`; `system`: what is installed, fetching nothing; `software-private`: skip what is installed.
+ *
+ * @param {() => Promise<string | undefined>} [findPrivateFolder] a private adapter's folder (private-adapter.mjs); fetched unless given
  * @returns {Promise<Record<string, string>>} variables to add to a child's environment; empty when the system's own will do
  */
-export async function ensureAdapter (choice = process.env.DAYBREAK_SETUP_ADAPTER ?? 'auto') {
+export async function ensureAdapter (findPrivateFolder = fetchPrivateFolder) {
+  const choice = process.env.DAYBREAK_SETUP_ADAPTER ?? 'auto'
   if (!choices.includes(choice)) throw new Error(`DAYBREAK_SETUP_ADAPTER is ${JSON.stringify(choice)}; it takes ${choices.join(', ')}`)
   if (process.platform !== 'linux') return {}
 
-  const verdictFile = join(cacheFolder('adapters'), `${driverFingerprint(choice)}.json`)
-  const remembered = recall(verdictFile)
+  const verdictName = `${driverFingerprint(choice)}.json`
+  const remembered = recall(verdictName)
   if (remembered !== undefined) return remembered
 
-  const found = await findAdapter(choice)
+  const found = await findAdapter(choice, findPrivateFolder)
   if (found === undefined) throw new Error(installationAdvice())
   console.error(`daybreak: using ${found.adapter.software ? 'the CPU through' : ''} ${found.adapter.name}`.replace('  ', ' '))
-  remember(verdictFile, found)
+  remember(verdictName, found)
   return found.environment
 }
 
-async function findAdapter (choice) {
+/** Help and version answer anywhere, and so do the subcommands that only read files. */
+export function needsAdapter (programArgs) {
+  const asksForHelp = programArgs.some(arg => ['--help', '-h', '--version', '-V', 'help'].includes(arg))
+  return programArgs.length > 0 && !asksForHelp && programArgs[0] !== 'models'
+}
+
+async function findAdapter (choice, findPrivateFolder) {
+  const outside = driverFilesOutsideTheSearchPath.filter(existsSync).map(file => ({ VK_DRIVER_FILES: file }))
   if (choice !== 'software-private') {
-    const system = await tryInTurn([{}, ...driverFilesOutsideTheSearchPath.filter(existsSync).map(file => ({ VK_DRIVER_FILES: file }))])
+    const system = await tryInTurn([{}, ...outside])
     if (system !== undefined || choice === 'system') return system
   }
+  const folder = await findPrivateFolder()
+  if (folder === undefined) return undefined
+  // A GPU's driver may be there, and only the libraries between it and us missing.
+  const loaders = choice === 'auto' && hasGpuDevice() ? privateLoaderEnvironments(folder) : []
+  const gpus = loaders.flatMap(loader => [loader, ...outside.map(driver => ({ ...loader, ...driver }))])
+  return tryInTurn([...gpus, ...privateAdapterEnvironments(folder)])
+}
+
+async function fetchPrivateFolder () {
   const source = findMesaSource()
   if (source === undefined) return undefined
-  let folder
   try {
-    folder = await ensurePrivateAdapter(source)
+    return await ensurePrivateAdapter(source)
   } catch (error) {
     console.error(`daybreak: could not fetch a software Vulkan driver: ${error.message}`)
     return undefined
   }
-  const software = privateAdapterEnvironment(folder)
-  const loader = privateLoaderEnvironment(folder)
-  const gpus = choice === 'auto' && hasGpuDevice() ? [loader, ...driverFilesOutsideTheSearchPath.filter(existsSync).map(file => ({ ...loader, VK_DRIVER_FILES: file }))] : []
-  return tryInTurn([...gpus, software])
 }
 
 async function tryInTurn (environments) {
@@ -83,9 +97,9 @@ function hasGpuDevice () {
   return existsSync('/dev/nvidiactl') || existsSync('/dev/dri')
 }
 
-function recall (verdictFile) {
+function recall (verdictName) {
   try {
-    const { environment } = JSON.parse(readFileSync(verdictFile, 'utf8'))
+    const { environment } = JSON.parse(readFileSync(join(cacheFolder('adapters'), verdictName), 'utf8'))
     const driver = environment.VK_DRIVER_FILES
     return driver === undefined || existsSync(driver) ? environment : undefined
   } catch {
@@ -93,10 +107,14 @@ function recall (verdictFile) {
   }
 }
 
-function remember (verdictFile, found) {
-  const draft = `${verdictFile}.${process.pid}`
-  writeFileSync(draft, JSON.stringify(found, undefined, 2) + '\n')
-  renameSync(draft, verdictFile)
+/** A verdict that cannot be written down (a read-only system) is found anew by the next start. */
+function remember (verdictName, found) {
+  try {
+    const folder = cacheFolder('adapters')
+    const draft = join(folder, `${verdictName}.${process.pid}`)
+    writeFileSync(draft, JSON.stringify(found, undefined, 2) + '\n')
+    renameSync(draft, join(folder, verdictName))
+  } catch {}
 }
 
 /** Changes when a driver, a loader, a device node, Dawn itself or a variable that steers the loader does. */
@@ -111,6 +129,7 @@ function driverFingerprint (choice) {
   const variables = ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES', 'VK_LOADER_DRIVERS_SELECT', 'VK_LOADER_DRIVERS_DISABLE', 'LD_LIBRARY_PATH', 'XDG_DATA_DIRS']
   const facts = [
     choice,
+    projectRoot,
     process.version,
     process.arch,
     kernelRelease(),

@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, realpathSync, copyFil
 import { basename, delimiter, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { formatSources } from './apt-sources.mjs'
-import { cacheFolder } from './cache-folder.mjs'
+import { cacheFolder, projectRoot } from './cache-folder.mjs'
 import { runTool } from './child-process.mjs'
 import { withFileLock } from './file-lock.mjs'
 
@@ -17,7 +17,7 @@ const runtimePackages = /^(libc6|libgcc-s1|libstdc\+\+6|gcc-\d+-base|libcrypt1)_
 
 /**
  * @param {import('./mesa-source.mjs').MesaSource} source
- * @returns {Promise<string>} the folder: `lvp_icd.json`, `lib/` (the driver and what it needs), `loader/` (libvulkan)
+ * @returns {Promise<string>} the folder: `lvp_icd.json`, `lib/` (the driver and what it needs), `loader/` (libvulkan and its like, which only dispatch)
  */
 export async function ensurePrivateAdapter (source) {
   const mesa = cacheFolder('mesa')
@@ -30,7 +30,7 @@ export async function ensurePrivateAdapter (source) {
     const work = join(mesa, `${source.id}.work`) // kept when interrupted: apt-get resumes partial downloads
     const packages = await download(source, work)
     const root = await unpack(packages, join(work, 'root'))
-    arrange(root, join(work, 'arranged'), folder)
+    arrange(root, join(work, 'arranged'))
     renameSync(join(work, 'arranged'), folder)
     rmSync(work, { recursive: true, force: true })
   }, () => console.error('daybreak: another start is fetching the software Vulkan driver; waiting for it'))
@@ -38,19 +38,21 @@ export async function ensurePrivateAdapter (source) {
 }
 
 /**
- * The environment in which a process, from its start, finds the private driver.
+ * Environments in which a process, from its start, finds the private driver; the first that works is the right one.
  * @param {string} folder
  */
-export function privateAdapterEnvironment (folder, environment = process.env) {
-  return {
-    VK_DRIVER_FILES: join(folder, 'lvp_icd.json'),
-    LD_LIBRARY_PATH: [join(folder, 'loader'), join(folder, 'lib'), environment.LD_LIBRARY_PATH].filter(Boolean).join(delimiter)
-  }
+export function privateAdapterEnvironments (folder, environment = process.env) {
+  const driver = join(folder, 'lvp_icd.json')
+  return existsSync(driver) ? [{ VK_DRIVER_FILES: driver, LD_LIBRARY_PATH: searchPath(environment, join(folder, 'loader'), join(folder, 'lib')) }] : []
 }
 
-/** The private Vulkan loader alone, for a system that has a GPU driver but no libvulkan. */
-export function privateLoaderEnvironment (folder, environment = process.env) {
-  return { LD_LIBRARY_PATH: [environment.LD_LIBRARY_PATH, join(folder, 'loader')].filter(Boolean).join(delimiter) }
+/** For a GPU whose driver is there without the Vulkan loader, or without the window-system libraries it links to. */
+export function privateLoaderEnvironments (folder, environment = process.env) {
+  return [[join(folder, 'loader')], [join(folder, 'loader'), join(folder, 'lib')]].map(folders => ({ LD_LIBRARY_PATH: searchPath(environment, ...folders) }))
+}
+
+function searchPath (environment, ...folders) {
+  return [...folders, environment.LD_LIBRARY_PATH].filter(Boolean).join(delimiter)
 }
 
 async function download ({ sources, targetRelease }, work) {
@@ -79,16 +81,18 @@ async function download ({ sources, targetRelease }, work) {
   }).flatMap(([name, value]) => ['-o', `${name}=${value}`])
   await apt([...options, '-qq', '--error-on=any', 'update'])
   const target = targetRelease === undefined ? [] : ['-t', targetRelease]
-  await apt([...options, '-qq', '-y', '--download-only', ...target, 'install', 'mesa-vulkan-drivers', 'libvulkan1'])
+  await apt([...options, '-qq', '-y', '--download-only', ...target, 'install', 'mesa-vulkan-drivers', 'libvulkan1', 'libxext6'])
+  // Dispatchers alone, without the drivers that they depend on: a GPU's own driver links to them.
+  await apt([...options, '-qq', ...target, 'download', 'libegl1', 'libglx0', 'libglvnd0'], { cwd: archives })
   return readdirSync(archives).filter(name => name.endsWith('.deb') && !runtimePackages.test(name)).map(name => join(archives, name))
 }
 
-async function apt (args, retries = 30) {
-  const { code, output } = await runTool('apt-get', args, { env: { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' } })
+async function apt (args, { cwd = projectRoot, retries = 30 } = {}) {
+  const { code, output } = await runTool('apt-get', args, { cwd, env: { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' } })
   // The apt-get of a start that was killed may outlive it for a moment, and hold the folder.
   if (code !== 0 && retries > 0 && /could not get lock|unable to lock/i.test(output)) {
     await delay(1000)
-    return apt(args, retries - 1)
+    return apt(args, { cwd, retries: retries - 1 })
   }
   if (code !== 0) throw new Error(`apt-get ended with ${code}: ${output.trim().split('\n').slice(-3).join(' / ')}`)
 }
@@ -104,7 +108,7 @@ async function unpack (packages, root) {
 }
 
 /** Keeps the shared libraries in two flat folders; of Mesa's drivers, the software one alone. */
-function arrange (root, target, finalFolder) {
+function arrange (root, target) {
   rmSync(target, { recursive: true, force: true })
   for (const name of ['lib', 'loader']) mkdirSync(join(target, name), { recursive: true })
   for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
@@ -112,14 +116,15 @@ function arrange (root, target, finalFolder) {
     const isOtherDriver = /^libvulkan_/.test(entry.name) && entry.name !== 'libvulkan_lvp.so'
     const file = join(entry.parentPath ?? entry.path, entry.name) // `path` is Node 20's older name
     if (!isLibrary || isOtherDriver || !existsSync(file)) continue
-    const place = join(target, entry.name.startsWith('libvulkan.so') ? 'loader' : 'lib')
+    const place = join(target, /^lib(vulkan|EGL|GLX|GLdispatch)\.so/.test(entry.name) ? 'loader' : 'lib')
     const original = basename(realpathSync(file))
     // A link into another folder of the package has its target beside it here.
     if (entry.name === original) copyFileSync(realpathSync(file), join(place, original))
     else if (!existsSync(join(place, entry.name))) symlinkSync(original, join(place, entry.name))
   }
   const manifest = JSON.parse(readFileSync(findManifest(root), 'utf8'))
-  manifest.ICD.library_path = join(finalFolder, 'lib', 'libvulkan_lvp.so')
+  // Relative to the manifest: the folder may be moved, and bundled.
+  manifest.ICD.library_path = './lib/libvulkan_lvp.so'
   writeFileSync(join(target, 'lvp_icd.json'), JSON.stringify(manifest, undefined, 2) + '\n')
 }
 

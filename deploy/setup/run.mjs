@@ -13,14 +13,14 @@ import { delimiter, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { projectRoot } from './cache-folder.mjs'
 import { becomeChild } from './child-process.mjs'
-import { ensureAdapter } from './ensure-adapter.mjs'
+import { ensureAdapter, needsAdapter } from './ensure-adapter.mjs'
 import { ensureDependencies } from './ensure-dependencies.mjs'
 
 const args = process.argv.slice(2)
 
 try {
-  if (args[0] === '--script') await runScript(args[1], args.slice(2), { needsAdapter: true })
-  else if (args[0] === '--no-adapter' && args[1] === '--script') await runScript(args[2], args.slice(3), { needsAdapter: false })
+  if (args[0] === '--script') await runScript(args[1], args.slice(2), { withAdapter: true })
+  else if (args[0] === '--no-adapter' && args[1] === '--script') await runScript(args[2], args.slice(3), { withAdapter: false })
   else await runProgram(args)
 } catch (error) {
   console.error(error.message.startsWith('daybreak:') ? error.message : `daybreak: ${error.message}`)
@@ -35,23 +35,17 @@ async function runProgram (programArgs) {
   becomeChild(process.execPath, ['--conditions=@daybreak/source', '--import', loader, main, ...programArgs], { env: { ...process.env, ...adapter } })
 }
 
-async function runScript (name, scriptArgs, { needsAdapter }) {
+async function runScript (name, scriptArgs, { withAdapter }) {
   const { scripts } = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8'))
   const script = scripts[name]
   if (script === undefined) throw new Error(`package.json has no script ${name}; it has ${Object.keys(scripts).join(', ')}`)
   await ensureDependencies()
-  const adapter = needsAdapter ? await ensureAdapter() : {}
+  const adapter = withAdapter ? await ensureAdapter() : {}
   // The shell and the PATH that a package manager would give it, without waiting for one to start.
   const tools = join(projectRoot, 'node_modules', '.bin')
   const path = Object.keys(process.env).find(variable => variable.toUpperCase() === 'PATH') ?? 'PATH'
   const env = { ...process.env, ...adapter, [path]: [tools, process.env[path]].join(delimiter) }
   becomeChild([script, ...scriptArgs.map(quote)].join(' '), [], { cwd: projectRoot, shell: true, env })
-}
-
-/** Help and version answer anywhere, and so do the subcommands that only read files. */
-function needsAdapter (programArgs) {
-  const asksForHelp = programArgs.some(arg => ['--help', '-h', '--version', '-V', 'help'].includes(arg))
-  return programArgs.length > 0 && !asksForHelp && !['models', 'inspect'].includes(programArgs[0])
 }
 
 function quote (arg) {

@@ -15,7 +15,7 @@ export interface OpenAIErrorShape {
 export type ErrorCode =
   | 'invalid_json' | 'invalid_type' | 'invalid_value' | 'missing_required_parameter' | 'unknown_parameter'
   | 'unsupported_parameter' | 'context_length_exceeded' | 'chat_template_error'
-  | 'model_not_found' | 'not_found' | 'method_not_allowed' | 'unsupported_media_type' | 'request_too_large'
+  | 'origin_not_allowed' | 'model_not_found' | 'not_found' | 'method_not_allowed' | 'unsupported_media_type' | 'request_too_large'
   | 'duplicate_id' | 'rate_limit_exceeded' | 'service_unavailable' | 'generation_timeout' | 'internal_error'
 
 const invalid = (status: number) => ({ status, type: 'invalid_request_error' }) as const
@@ -29,6 +29,7 @@ export const errorShapes = {
   unsupported_parameter: invalid(400),
   context_length_exceeded: invalid(400),
   chat_template_error: invalid(400),
+  origin_not_allowed: invalid(403),
   model_not_found: invalid(404),
   not_found: invalid(404),
   method_not_allowed: invalid(405),
@@ -104,8 +105,6 @@ const foreignCodes: ReadonlyMap<string, ErrorCode> = new Map([
   ['SERVER_UNAVAILABLE', 'service_unavailable'],
   ['SCHEDULER_QUEUE_FULL', 'rate_limit_exceeded'],
   ['SCHEDULER_CONTEXT_LENGTH', 'context_length_exceeded'],
-  ['SCHEDULER_PROMPT_TOO_LONG', 'context_length_exceeded'],
-  ['SERVER_CHAT_TEMPLATE', 'chat_template_error'],
   ['TEXT_CHAT_TEMPLATE', 'chat_template_error'],
   ['FST_ERR_CTP_INVALID_JSON_BODY', 'invalid_json'],
   ['FST_ERR_CTP_EMPTY_JSON_BODY', 'invalid_json'],
@@ -128,11 +127,14 @@ export function toApiError (error: unknown): ApiError {
   if (!(error instanceof Error)) return new ApiError('internal_error', clientMessages.internal_error ?? '', { cause: error })
   const code = 'code' in error && typeof error.code === 'string' ? foreignCodes.get(error.code) : undefined
   const known = code ?? (error instanceof SyntaxError && 'statusCode' in error ? 'invalid_json' : 'internal_error')
-  const details = error instanceof QueueFullError || error instanceof ServiceUnavailableError ? error.details : {}
-  return new ApiError(known, clientMessages[known] ?? error.message, {
-    cause: error,
-    ...('retryAfterSeconds' in details && details.retryAfterSeconds !== undefined ? { retryAfterSeconds: details.retryAfterSeconds } : {}),
-  })
+  const retryAfterSeconds = retryAfterOf(error)
+  return new ApiError(known, clientMessages[known] ?? error.message, { cause: error, ...(retryAfterSeconds !== undefined && { retryAfterSeconds }) })
+}
+
+function retryAfterOf (error: Error): number | undefined {
+  if (!('details' in error) || typeof error.details !== 'object' || error.details === null) return undefined
+  const { details } = error
+  return 'retryAfterSeconds' in details && typeof details.retryAfterSeconds === 'number' ? details.retryAfterSeconds : undefined
 }
 
 /** A failed choice's error, as the engine process reports it: known codes keep their words, others are internal. */

@@ -1,0 +1,98 @@
+import { performance } from 'node:perf_hooks'
+import swagger from '@fastify/swagger'
+import websocket from '@fastify/websocket'
+import Fastify, { LogController } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { GenerationService } from './generation/generation-service.ts'
+import type { HttpConfig, ServedModel } from './http-config.ts'
+import { generationEndpoints } from './openai/generation-endpoint.ts'
+import { ModelNames } from './openai/model-names.ts'
+import { registerCors } from './plugins/cors.ts'
+import { Drain, registerDrain } from './plugins/drain.ts'
+import { registerErrorHandler } from './plugins/error-handler.ts'
+import { registerHttpMetrics } from './plugins/http-metrics.ts'
+import { registerRequestIdentity, requestIdOf } from './plugins/request-identity.ts'
+import { registerGenerationSocket } from './routes/generation-socket.ts'
+import { registerGeneration } from './routes/generation.ts'
+import { registerModels } from './routes/models.ts'
+import { registerOperations } from './routes/operations.ts'
+import { registerTokenize } from './routes/tokenize.ts'
+import type { ServerContext } from './server-context.ts'
+import type { Telemetry } from './telemetry/telemetry.ts'
+import type { TextService } from './text/text-service.ts'
+import { ActiveRequests } from './transport/active-requests.ts'
+import { KeepAlive } from './transport/keep-alive.ts'
+
+export interface AppOptions {
+  readonly config: HttpConfig
+  readonly generation: GenerationService
+  readonly text: TextService
+  readonly model: ServedModel
+  readonly logger: FastifyBaseLogger
+  readonly telemetry: Telemetry
+}
+
+/**
+ * The whole HTTP and WebSocket surface over a generation service. Never listens, and owns neither the services nor the
+ * telemetry: whoever made them closes them, after `app.close()`. See `drain` for an orderly end.
+ */
+export function buildApp ({ config, generation, text, model, logger, telemetry }: AppOptions): FastifyInstance {
+  const app = newFastify(config, logger)
+  const drain = new Drain()
+  const active = new ActiveRequests()
+  const context: ServerContext = {
+    config,
+    generation,
+    text,
+    model,
+    telemetry,
+    active,
+    drain,
+    names: new ModelNames(model, config.servedModelNames),
+    keepAlive: new KeepAlive(config.keepAliveSeconds * 1000, () => performance.now()),
+  }
+
+  registerRequestIdentity(app)
+  registerErrorHandler(app, telemetry)
+  registerHttpMetrics(app, telemetry)
+  registerCors(app, config.corsOrigins)
+  registerDrain(app, drain, active)
+  app.register(websocket, {
+    options: { maxPayload: config.socketFrameLimitBytes, perMessageDeflate: false },
+    // Sockets close themselves when the drain begins; the plugin's own way would say 1005.
+    preClose: done => done(),
+  })
+  app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'Daybreak', version: '1', description: 'OpenAI-compatible text generation' } } })
+  app.register(async scope => {
+    for (const endpoint of generationEndpoints(context)) {
+      registerGeneration(scope, endpoint, context)
+      registerGenerationSocket(scope, endpoint, context)
+    }
+    registerModels(scope, context)
+    registerTokenize(scope, context)
+    registerOperations(scope, context)
+  })
+  return app
+}
+
+function newFastify (config: HttpConfig, logger: FastifyBaseLogger): FastifyInstance {
+  const app = Fastify({
+    loggerInstance: logger,
+    // One line per generation, written when it ends; see GenerationRequest.
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    genReqId: requestIdOf,
+    bodyLimit: config.bodyLimitBytes,
+    requestTimeout: config.receiveTimeoutSeconds * 1000,
+    keepAliveTimeout: config.idleConnectionSeconds * 1000,
+    http: { maxHeaderSize: config.headerLimitBytes },
+    // Model names may be long paths.
+    routerOptions: { maxParamLength: 512 },
+    // Requests that arrive while closing get our own 503.
+    return503OnClosing: false,
+  })
+  app.removeContentTypeParser('text/plain')
+  // Requests are checked by zod where they are used; route schemas only describe them in the OpenAPI document.
+  app.setValidatorCompiler(() => () => true)
+  app.setSerializerCompiler(() => JSON.stringify)
+  return app
+}

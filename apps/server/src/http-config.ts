@@ -1,0 +1,84 @@
+import { z } from 'zod'
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+/**
+ * Settings of the HTTP and WebSocket surface. Every field has a default, so `httpConfigSchema.parse({})` is a whole
+ * configuration; the command line derives a flag and a `DAYBREAK_…` variable from each, with `describe` as its help.
+ */
+export const httpConfigSchema = z.strictObject({
+  // Extra names let a client keep the name of the model it used before; metrics always carry the model's own.
+  servedModelNames: z.array(z.string().min(1).max(256)).max(16).default([])
+    .describe('Names the model answers to besides its own'),
+  // A prompt of 128k tokens is about 600 KB of English; four times that in escaped JSON still fits.
+  bodyLimitBytes: z.int().min(KiB).max(256 * MiB).default(4 * MiB)
+    .describe('Largest request body, in bytes'),
+  // OpenAI accepts header blocks below 64 KiB; an unbounded one was CVE-2025-48956 elsewhere.
+  headerLimitBytes: z.int().min(4 * KiB).max(MiB).default(64 * KiB)
+    .describe('Largest block of request headers, in bytes'),
+  // Tool definitions nest by a dozen levels; templates recurse over them.
+  maxJsonDepth: z.int().min(8).max(256).default(32)
+    .describe('Deepest nesting of arrays and objects in a request body'),
+  // Each choice costs a sequence; an unbounded n was CVE-2026-34756 elsewhere.
+  maxChoices: z.int().min(1).max(128).default(8)
+    .describe('Most choices (n) of one prompt'),
+  // Each prompt of a completions request is queued by itself and counts against the queue.
+  maxPrompts: z.int().min(1).max(1024).default(64)
+    .describe('Most prompts in one completions request'),
+  // OpenAI takes 4; every stop string costs one automaton step per character.
+  maxStopStrings: z.int().min(1).max(256).default(16)
+    .describe('Most stop strings of one request'),
+  // The engine's own bound on entries per sequence.
+  maxLogitBias: z.int().min(0).max(1024).default(1024)
+    .describe('Most logit_bias entries of one request'),
+  // More messages than any conversation that fits a context; bounds the template's loop.
+  maxMessages: z.int().min(1).max(65536).default(4096)
+    .describe('Most messages of one chat request'),
+  maxTools: z.int().min(0).max(1024).default(128)
+    .describe('Most tool definitions of one chat request'),
+  // Proxies cut idle streams after 30 to 60 s, undici after 300 s.
+  keepAliveSeconds: z.number().min(0.01).max(300).default(10)
+    .describe('Longest silence on a stream before a keep-alive comment, in seconds'),
+  // Enough for seconds of text at any reading speed, small enough that a thousand stalled readers cost 64 MB.
+  slowReaderBytes: z.int().min(KiB).max(64 * MiB).default(64 * KiB)
+    .describe('Unread bytes of one stream that pause its generation'),
+  // A paused request keeps its KV blocks: a reader that never comes back must not.
+  slowReaderSeconds: z.number().min(0.1).max(3600).default(120)
+    .describe('Longest time a stream may stay paused for its reader before it is aborted, in seconds'),
+  // The SDKs give up after 10 minutes by default; a longer generation is legitimate, an endless one is not.
+  requestTimeoutSeconds: z.number().min(0.1).max(86400).default(3600)
+    .describe('Longest time one request may take from arrival to its last token, in seconds'),
+  // Time for a client to deliver headers and body; stops slow-loris senders.
+  receiveTimeoutSeconds: z.number().min(1).max(3600).default(60)
+    .describe('Longest time a client may take to send a request, in seconds'),
+  // Above the 60 s after which common balancers drop idle upstream connections, so that they close first.
+  idleConnectionSeconds: z.number().min(1).max(3600).default(75)
+    .describe('How long an idle keep-alive connection stays open, in seconds'),
+  // A frame holds one request, so it is as large as a body may be.
+  socketFrameLimitBytes: z.int().min(KiB).max(256 * MiB).default(4 * MiB)
+    .describe('Largest WebSocket frame, in bytes'),
+  // A batch client multiplexes; beyond this it should open another socket.
+  socketMaxInFlight: z.int().min(1).max(4096).default(64)
+    .describe('Most unfinished requests on one WebSocket'),
+  // Two missed pongs end a dead connection in a minute.
+  socketPingSeconds: z.number().min(0.01).max(3600).default(30)
+    .describe('Time between WebSocket pings, in seconds'),
+  // Gateways scrape every 50 ms; the text is rendered at most that often.
+  metricsCacheSeconds: z.number().min(0).max(60).default(0.05)
+    .describe('How long a rendered /metrics text is reused, in seconds'),
+  // Off: a page on another origin must not spend this machine's GPU, which listens on loopback by default.
+  corsOrigins: z.array(z.string().min(1).max(512)).max(64).default([])
+    .describe('Origins whose pages may call the server from a browser (also over WebSocket); * allows all'),
+})
+
+export type HttpConfig = Readonly<z.infer<typeof httpConfigSchema>>
+
+/** What the server serves, and under which names. */
+export interface ServedModel {
+  readonly id: string
+  /** Unix seconds. */
+  readonly created: number
+  readonly ownedBy: string
+  readonly aliases?: readonly string[]
+}

@@ -1,0 +1,142 @@
+import { randomInt, randomUUID } from 'node:crypto'
+import type { SamplingParams } from '@daybreak/engine/contract'
+import type { TokenId } from '@daybreak/kvcache'
+import { ApiError } from '../errors.ts'
+import type { EngineCapacity } from '../generation/generation-service.ts'
+import type { HttpConfig } from '../http-config.ts'
+import type { TextService } from '../text/text-service.ts'
+import { chatFormat } from './chat-format.ts'
+import { templateMessages } from './chat-completion-request.ts'
+import type { ChatCompletionRequest } from './chat-completion-request.ts'
+import { completionFormat } from './completion-format.ts'
+import type { CompletionRequest, Prompt } from './completion-request.ts'
+import type { ResponseFormat } from './response-format.ts'
+import { foldSeed, samplingParams, stopStrings } from './sampling-params.ts'
+
+export interface PromptPlan {
+  readonly tokens: readonly TokenId[]
+  /** Text to show before the generated text; empty without `echo`. */
+  readonly echo: string
+  readonly maxTokens: number
+  /** One per choice. */
+  readonly sampling: readonly SamplingParams[]
+}
+
+/** A request, checked, tokenised and with every default applied: all that generating and answering need. */
+export interface GenerationPlan {
+  readonly id: string
+  readonly format: ResponseFormat
+  readonly prompts: readonly PromptPlan[]
+  /** Per prompt; choice `c` of prompt `p` has index `p · numChoices + c`. */
+  readonly numChoices: number
+  readonly stream: boolean
+  /** `final`: a usage chunk at the end; `continuous`: running totals in every chunk as well. */
+  readonly streamUsage: 'none' | 'final' | 'continuous'
+  readonly stop: readonly string[]
+  readonly stopTokens: readonly TokenId[]
+  /** Stop tokens the caller named; reported as `stop_reason`. */
+  readonly callerStopTokens: readonly TokenId[]
+  readonly collectLogprobs: boolean
+  readonly promptLogprobs: number | undefined
+  readonly priority: number
+  readonly skipSpecialTokens: boolean
+}
+
+export interface PlanContext {
+  readonly text: TextService
+  readonly capacity: EngineCapacity
+  readonly config: HttpConfig
+  /** The name the response carries. */
+  readonly model: string
+}
+
+/** @throws ApiError when the prompt does not fit; a template's refusal becomes one in `toApiError`. */
+export async function planChatCompletion (request: ChatCompletionRequest, context: PlanContext): Promise<GenerationPlan> {
+  const tools = request.tool_choice === 'none' ? undefined : request.tools
+  const tokens = await context.text.encodeChat(templateMessages(request.messages), {
+    addGenerationPrompt: request.add_generation_prompt ?? true,
+    ...(tools !== undefined && { tools }),
+  })
+  const maxTokens = fitContext(tokens.length, request.max_completion_tokens ?? request.max_tokens, 'rest', 'messages', context)
+  const numLogprobs = request.logprobs === true ? request.top_logprobs ?? 0 : undefined
+  const identity = newIdentity('chatcmpl', context)
+  return {
+    ...commonPlan(request, identity.id, context),
+    format: chatFormat(identity, context.text),
+    prompts: [{ tokens, echo: '', maxTokens, sampling: choiceSampling(request, numLogprobs, context) }],
+    collectLogprobs: numLogprobs !== undefined,
+    promptLogprobs: undefined,
+  }
+}
+
+/** @throws ApiError when a prompt is empty, does not fit or holds ids outside the vocabulary. */
+export async function planCompletion (request: CompletionRequest, context: PlanContext): Promise<GenerationPlan> {
+  const identity = newIdentity('cmpl', context)
+  const echo = request.echo ?? false
+  const prompts = await Promise.all(request.prompts.map(async (prompt, i) => {
+    const param = request.prompts.length === 1 ? 'prompt' : `prompt[${i}]`
+    const tokens = await promptTokens(prompt, param, request.add_special_tokens ?? true, context)
+    return {
+      tokens,
+      echo: !echo ? '' : typeof prompt === 'string' ? prompt : context.text.decode(tokens, { skipSpecialTokens: false }),
+      maxTokens: fitContext(tokens.length, request.max_tokens, 16, param, context),
+      sampling: choiceSampling(request, request.logprobs, context),
+    }
+  }))
+  return {
+    ...commonPlan(request, identity.id, context),
+    format: completionFormat(identity, context.text),
+    prompts,
+    collectLogprobs: request.logprobs !== undefined,
+    promptLogprobs: echo ? request.logprobs : undefined,
+  }
+}
+
+function newIdentity (prefix: string, context: PlanContext) {
+  return { id: `${prefix}-${randomUUID().replaceAll('-', '')}`, created: Math.floor(Date.now() / 1000), model: context.model }
+}
+
+type CommonRequest = Pick<ChatCompletionRequest, keyof ChatCompletionRequest & keyof CompletionRequest & string>
+
+function commonPlan (request: Omit<CommonRequest, 'max_tokens' | 'logprobs'>, id: string, { text }: PlanContext) {
+  const callerStopTokens = request.stop_token_ids ?? []
+  const streamOptions = request.stream_options
+  return {
+    id,
+    numChoices: request.n ?? 1,
+    stream: request.stream ?? false,
+    streamUsage: streamOptions?.include_usage !== true ? 'none' : streamOptions.continuous_usage_stats === true ? 'continuous' : 'final',
+    stop: stopStrings(request.stop),
+    stopTokens: request.ignore_eos === true ? callerStopTokens : [...new Set([...callerStopTokens, ...text.eosTokens])],
+    callerStopTokens,
+    priority: request.priority ?? 0,
+    skipSpecialTokens: request.skip_special_tokens ?? true,
+  } as const
+}
+
+function choiceSampling (request: Omit<CommonRequest, 'max_tokens' | 'logprobs'>, numLogprobs: number | undefined, { capacity, config }: PlanContext): SamplingParams[] {
+  const seed = request.seed === undefined ? randomInt(2 ** 32) : foldSeed(request.seed)
+  const first = samplingParams(request, seed, numLogprobs, { vocabSize: capacity.vocabSize, maxLogitBias: config.maxLogitBias })
+  return Array.from({ length: request.n ?? 1 }, (_, i) => ({ ...first, seed: foldSeed(seed + i) }))
+}
+
+export async function promptTokens (prompt: Prompt, param: string, addSpecialTokens: boolean, { text, capacity }: PlanContext): Promise<readonly TokenId[]> {
+  const tokens = typeof prompt === 'string' ? await text.encode(prompt, { addSpecialTokens }) : prompt
+  if (tokens.length === 0) throw new ApiError('invalid_value', `Invalid value for '${param}': it has no tokens.`, { param })
+  const outside = tokens.find(token => token >= capacity.vocabSize)
+  if (outside !== undefined) {
+    throw new ApiError('invalid_value', `Invalid value for '${param}': token id ${outside} is outside the vocabulary of ${capacity.vocabSize}.`, { param })
+  }
+  return tokens
+}
+
+/** How many tokens may be generated. */
+function fitContext (numPromptTokens: number, asked: number | undefined, fallback: number | 'rest', param: string, { capacity }: PlanContext): number {
+  const limit = capacity.maxModelLen
+  const room = limit - numPromptTokens
+  const wanted = asked ?? (fallback === 'rest' ? Math.max(room, 1) : Math.min(fallback, Math.max(room, 1)))
+  if (wanted <= room) return wanted
+  throw new ApiError('context_length_exceeded',
+    `This model's maximum context length is ${limit} tokens. However, you requested ${numPromptTokens + wanted} tokens (${numPromptTokens} in the ${param}, ${wanted} in the completion). Please reduce the length of either one.`,
+    { param })
+}

@@ -1,0 +1,77 @@
+import { performance } from 'node:perf_hooks'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { logFailure } from '../plugins/error-handler.ts'
+import type { GenerationEndpoint } from '../openai/generation-endpoint.ts'
+import { noOutput } from '../openai/generation-output.ts'
+import type { GenerationPlan } from '../openai/generation-plan.ts'
+import { completionResponseSchema, errorResponses, jsonSchema } from '../openai/response-schemas.ts'
+import type { ServerContext } from '../server-context.ts'
+import { monotonicSeconds } from '../telemetry/monotonic-seconds.ts'
+import { EventStream } from '../transport/event-stream.ts'
+import { GenerationRequest } from '../transport/generation-request.ts'
+import { ReaderPressure } from '../transport/reader-pressure.ts'
+
+/** POST of a generation: one JSON object, or a stream of events. */
+export function registerGeneration (app: FastifyInstance, endpoint: GenerationEndpoint, context: ServerContext): void {
+  app.post(endpoint.path, {
+    schema: {
+      summary: endpoint.summary,
+      tags: ['generation'],
+      body: jsonSchema(endpoint.requestSchema),
+      response: { 200: { description: 'The answer; with `stream`, server-sent events of its chunks', ...jsonSchema(completionResponseSchema) }, ...errorResponses },
+    },
+  }, async (request, reply) => {
+    const generation = new GenerationRequest({
+      context, endpoint, body: request.body, log: request.log, arrivedAt: monotonicSeconds() - reply.elapsedTime / 1000,
+    })
+    // In every phase: while tokenising, queued, prefilling and decoding; streamed or not.
+    reply.raw.once('close', () => { if (!reply.raw.writableFinished) generation.abort('disconnect') })
+    try {
+      const plan = await generation.plan()
+      if (generation.abandoned) return reply.hijack()
+      return await (plan.stream ? stream : whole)(plan, generation, request, reply, context)
+    } finally {
+      generation.close()
+    }
+  })
+}
+
+async function whole (plan: GenerationPlan, generation: GenerationRequest, _request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const run = generation.start(plan, noOutput)
+  await run.finished()
+  if (run.error !== undefined) throw run.error
+  // The client has gone: there is nobody to send to.
+  if (run.aborted) return reply.hijack()
+  return reply.type('application/json; charset=utf-8').send(JSON.stringify(run.whole()))
+}
+
+async function stream (plan: GenerationPlan, generation: GenerationRequest, request: FastifyRequest, reply: FastifyReply, { config, telemetry, keepAlive }: ServerContext): Promise<FastifyReply> {
+  const pressure = new ReaderPressure({
+    limitBytes: config.slowReaderBytes,
+    patienceMs: config.slowReaderSeconds * 1000,
+    pause () {
+      telemetry.readerPaused()
+      generation.pause()
+    },
+    resume: () => generation.resume(),
+    giveUp () {
+      generation.abort('slow_reader')
+      reply.raw.destroy()
+    },
+  })
+  const events = new EventStream({
+    response: reply.raw, keepAlive, pressure, onKeepAlive: () => telemetry.keepAliveSent(), now: () => performance.now(),
+  })
+  // Throws while an ordinary error response is still possible.
+  const run = generation.start(plan, events)
+  reply.header('openai-processing-ms', String(Math.round(reply.elapsedTime)))
+  for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) reply.raw.setHeader(name, value)
+  reply.hijack()
+  events.open()
+  await run.finished()
+  if (run.error !== undefined) {
+    telemetry.requestRejected(run.error.code)
+    logFailure(run.error, request)
+  }
+  return reply
+}

@@ -1,0 +1,59 @@
+import type { TokenId } from '@daybreak/kvcache'
+import { ChatTemplateError } from '../../apps/server/src/text/errors.ts'
+import type { ChatMessage, ChatTemplateOptions, Detokenizer, TextService } from '../../apps/server/src/text/text-service.ts'
+
+const utf8 = new TextEncoder()
+
+/** A token per byte, id = byte; two special ones above. */
+export const fakeEos = 256
+export const fakeBos = 257
+const specialText = new Map([[fakeEos, '</s>'], [fakeBos, '<s>']])
+
+export interface FakeTextOptions {
+  /** Called before every encode; a promise holds the encode until it resolves. */
+  readonly beforeEncode?: (text: string) => Promise<void> | void
+}
+
+/**
+ * A whole text service over bytes: every text has tokens, every token sequence a text, and characters beyond ASCII span
+ * several tokens. The chat template writes `role: content` lines.
+ */
+export function fakeTextService (options: FakeTextOptions = {}): TextService & { readonly seenTools: unknown[] } {
+  const encode = async (text: string, { addSpecialTokens }: { readonly addSpecialTokens: boolean }) => {
+    await options.beforeEncode?.(text)
+    return [...(addSpecialTokens ? [fakeBos] : []), ...utf8.encode(text)]
+  }
+  const seenTools: unknown[] = []
+  return {
+    vocabSize: 258,
+    eosTokens: [fakeEos],
+    seenTools,
+    encode,
+    decode (tokens, { skipSpecialTokens }) {
+      const detokenizer = fakeDetokenizer(skipSpecialTokens)
+      return tokens.map(token => detokenizer.push(token)).join('') + detokenizer.flush()
+    },
+    async encodeChat (messages: readonly ChatMessage[], { addGenerationPrompt, tools }: ChatTemplateOptions) {
+      if (messages.some(({ role }, i) => role === 'system' && i > 0)) {
+        throw new ChatTemplateError('the system message must come first', { reason: 'failed', timeoutMs: 1000 })
+      }
+      seenTools.push(tools)
+      const lines = messages.map(({ role, content }) => `${role}: ${content}\n`).join('')
+      return encode(lines + (addGenerationPrompt ? 'assistant: ' : ''), { addSpecialTokens: false })
+    },
+    detokenizer: ({ skipSpecialTokens }) => fakeDetokenizer(skipSpecialTokens),
+    tokenBytes: token => token < 256 ? Uint8Array.of(token) : utf8.encode(specialText.get(token) ?? ''),
+    close: async () => {},
+  }
+}
+
+function fakeDetokenizer (skipSpecialTokens: boolean): Detokenizer {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+  return {
+    push (token: TokenId) {
+      if (token < 256) return decoder.decode(Uint8Array.of(token), { stream: true })
+      return skipSpecialTokens ? '' : specialText.get(token) ?? ''
+    },
+    flush: () => decoder.decode(),
+  }
+}

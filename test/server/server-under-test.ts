@@ -1,0 +1,49 @@
+import type { AddressInfo } from 'node:net'
+import OpenAI from 'openai'
+import type { Test } from 'tap'
+import { buildApp } from '../../apps/server/src/app.ts'
+import { httpConfigSchema } from '../../apps/server/src/http-config.ts'
+import type { HttpConfig } from '../../apps/server/src/http-config.ts'
+import { createLogger } from '../../apps/server/src/telemetry/logger.ts'
+import { Telemetry } from '../../apps/server/src/telemetry/telemetry.ts'
+import { FakeGenerationService } from '../fakes/fake-generation-service.ts'
+import type { FakeScript } from '../fakes/fake-generation-service.ts'
+import { fakeTextService } from '../fakes/fake-text-service.ts'
+import type { FakeTextOptions } from '../fakes/fake-text-service.ts'
+
+export interface ServerUnderTestOptions {
+  readonly script?: FakeScript
+  readonly config?: Partial<HttpConfig>
+  readonly text?: FakeTextOptions
+}
+
+/** A real server on a loopback port over fakes, closed when the test ends; with the official client pointed at it. */
+export async function aServer (t: Test, options: ServerUnderTestOptions = {}) {
+  const generation = new FakeGenerationService(options.script)
+  const text = fakeTextService(options.text)
+  const config = httpConfigSchema.parse({ metricsCacheSeconds: 0, ...options.config })
+  const telemetry = new Telemetry({ generation, modelName: 'fake', cacheSeconds: config.metricsCacheSeconds })
+  const logLines: string[] = []
+  const logger = createLogger('info', { write: line => { logLines.push(line) } })
+  const app = buildApp({ config, generation, text, telemetry, logger, model: { id: 'fake', created: 1700000000, ownedBy: 'tests', aliases: ['org/fake'] } })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  t.teardown(async () => {
+    await app.close()
+    telemetry.close()
+  })
+  const url = `http://127.0.0.1:${port}`
+  const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none', maxRetries: 0 })
+  const post = (path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> =>
+    fetch(url + path, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: typeof body === 'string' ? body : JSON.stringify(body) })
+  return { app, client, generation, telemetry, text, url, port, logLines, post }
+}
+
+export type ServerUnderTest = Awaited<ReturnType<typeof aServer>>
+
+/** The `data:` payloads of a whole SSE body. */
+export function dataOf (sse: string): string[] {
+  return sse.split('\n\n').filter(event => event.startsWith('data: ')).map(event => event.slice('data: '.length))
+}
+
+export const userSays = (content: string) => [{ role: 'user' as const, content }]

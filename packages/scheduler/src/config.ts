@@ -1,0 +1,41 @@
+import { SchedulerConfigError } from './errors.ts'
+
+export interface SchedulerConfig {
+  /** Requests none of whose tokens have been scheduled yet. */
+  readonly maxWaitingRequests: number
+  /** Prompt tokens of those requests. */
+  readonly maxWaitingTokens: number
+  /** Most prompt tokens of one sequence in one step; the step's own budget applies besides. */
+  readonly maxPrefillChunk: number
+  /** Share of the KV blocks that admission leaves free while others are running, 0..1. */
+  readonly watermark: number
+  /** Times one sequence may be preempted before it fails with `kv_cache_exhausted`. */
+  readonly maxPreemptions: number
+}
+
+export const SCHEDULER_DEFAULTS: SchedulerConfig = {
+  // Some seconds to minutes of work for one GPU; whoever comes later is better served elsewhere, and told at once.
+  maxWaitingRequests: 1024,
+  // 1,024 ordinary prompts of about 1,000 tokens, or 128 that fill a context of 8,192.
+  maxWaitingTokens: 1_048_576,
+  // A smaller chunk makes a long prompt slower and nothing faster, as decodes are in every step anyway.
+  maxPrefillChunk: Number.MAX_SAFE_INTEGER,
+  // On top of one block for each running sequence. Admitting into the last blocks preempts right after.
+  watermark: 0.01,
+  // The oldest request always makes progress, so this ends pathological thrashing only.
+  maxPreemptions: 64
+}
+
+/** Applies the defaults. @throws SchedulerConfigError on limits under which nothing can be scheduled. */
+export function schedulerConfig (options: Partial<SchedulerConfig> = {}): SchedulerConfig {
+  const config = { ...SCHEDULER_DEFAULTS, ...options }
+  const { watermark, maxPreemptions, ...counts } = config
+  for (const [name, value] of Object.entries(counts)) {
+    if (!Number.isInteger(value) || value < 1) throw new SchedulerConfigError(`${name} is a count of at least 1, not ${value}`, { [name]: value })
+  }
+  if (!Number.isInteger(maxPreemptions) || maxPreemptions < 0) {
+    throw new SchedulerConfigError(`maxPreemptions is a count, not ${maxPreemptions}`, { maxPreemptions })
+  }
+  if (!(watermark >= 0 && watermark < 1)) throw new SchedulerConfigError(`watermark is a share below 1, not ${watermark}`, { watermark })
+  return config
+}

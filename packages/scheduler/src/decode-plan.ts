@@ -1,0 +1,44 @@
+import { invariant } from './errors.ts'
+import type { Residency } from './residency.ts'
+import type { Sequence } from './sequence.ts'
+import type { StepPlan } from './step-plan.ts'
+
+/**
+ * Puts every runnable decode into the step, in order. When one finds no block to grow into, sequences behind it give theirs
+ * up, the last first; so the first in order never does.
+ *
+ * @param onExhausted ends a sequence that has been preempted `maxPreemptions` times already
+ */
+export function planDecodes (
+  residency: Residency, plan: StepPlan, maxPreemptions: number, onExhausted: (sequence: Sequence) => void
+): void {
+  for (const sequence of residency.running) {
+    const isDecode = sequence.isPromptComputed && sequence.numRemaining === 1
+    if (!holdsBlocks(sequence) || sequence.group.paused || !isDecode) continue
+    while (residency.kvCache.grow(sequence.id, sequence.numComputed + 1) === undefined) {
+      const victim = lastToServe(residency, sequence)
+      if (victim.numPreemptions >= maxPreemptions) {
+        onExhausted(victim)
+      } else {
+        victim.numPreemptions++
+        residency.preempt(victim)
+      }
+      if (victim === sequence) break
+    }
+    if (holdsBlocks(sequence)) plan.add({ sequence, start: sequence.numComputed, numTokens: 1, samples: true, numScores: undefined })
+  }
+}
+
+/** Whoever is served last gives way; before a sequence gives way itself, one whose reader has paused does. */
+function lastToServe (residency: Residency, growing: Sequence): Sequence {
+  const last = residency.running.findLast(() => true)
+  if (last !== undefined && last !== growing) return last
+  const paused = residency.running.findLast(({ group }) => group.paused)
+  invariant(residency.running.size > 1, 'a sequence alone in the KV cache outgrew it', { id: growing.id })
+  return paused ?? growing
+}
+
+/** Asked anew after every preemption, which may have been its own. */
+function holdsBlocks (sequence: Sequence): boolean {
+  return sequence.phase === 'running'
+}

@@ -1,0 +1,58 @@
+import type { SchedulerConfig } from './config.ts'
+import type { Residency } from './residency.ts'
+import type { Sequence } from './sequence.ts'
+import type { StepPlan } from './step-plan.ts'
+
+/** Gives what the decodes have left of the step to prompts: first those already begun, then new ones. All in order. */
+export function planPrefills (residency: Residency, plan: StepPlan, config: SchedulerConfig): void {
+  const planned = new Set(plan.forwards.map(({ sequence }) => sequence))
+  for (const sequence of residency.running) {
+    if (plan.isFull) return
+    if (!sequence.group.paused && !planned.has(sequence)) planChunk(sequence, plan, config)
+  }
+  for (const sequence of residency.waiting) {
+    if (plan.isFull) return
+    if (sequence.group.paused || awaitsSibling(sequence)) continue
+    // Nobody overtakes: whoever is next in order gets the next blocks, and so is never starved by smaller ones.
+    // A preempted sequence whose newest token is in flight is next as soon as the token is known.
+    if (sequence.numInFlight > 0 || !admitMakingRoom(sequence, residency, plan)) return
+    planChunk(sequence, plan, config)
+  }
+}
+
+/** Adds as much of the sequence's known tokens as the step still takes. */
+function planChunk (sequence: Sequence, plan: StepPlan, config: SchedulerConfig): void {
+  const { group, numComputed: start } = sequence
+  const isScored = sequence.scoring && !sequence.isPromptComputed
+  let numTokens = Math.min(sequence.numRemaining, plan.tokensLeft, config.maxPrefillChunk)
+  // Every scored position takes a logits row; at the prompt's end the last takes it for sampling instead.
+  if (isScored) numTokens = Math.min(numTokens, group.numPromptTokens - start, plan.logitRowsLeft)
+  if (numTokens <= 0) return
+  const end = start + numTokens
+  plan.add({
+    sequence,
+    start,
+    numTokens,
+    samples: !sequence.samplesNothing && end === sequence.length,
+    numScores: isScored ? Math.min(end, group.numPromptTokens - 1) - start : undefined
+  })
+}
+
+/** Its prompt is another choice's to compute; then it forks, or computes for itself if that choice goes away. */
+function awaitsSibling (sequence: Sequence): boolean {
+  const { group } = sequence
+  return sequence !== group.leader && group.forkSource(sequence) === undefined
+}
+
+/**
+ * Admits, at the cost of sequences whose readers have paused: their blocks and rows do nobody good. One of them a step while
+ * others make progress, as these may soon give back enough; all if otherwise nothing would run.
+ */
+function admitMakingRoom (sequence: Sequence, residency: Residency, plan: StepPlan): boolean {
+  for (let madeRoom = false; !residency.admit(sequence); madeRoom = true) {
+    const paused = residency.running.findLast(({ group }) => group.paused)
+    if (paused === undefined || (madeRoom && !plan.isEmpty)) return false
+    residency.preempt(paused)
+  }
+  return true
+}

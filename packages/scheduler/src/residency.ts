@@ -1,0 +1,118 @@
+import type { RunnerLimits } from '@daybreak/engine/contract'
+import type { KVCache } from '@daybreak/kvcache'
+import { blocksFor } from '@daybreak/kvcache'
+import { invariant } from './errors.ts'
+import type { SchedulerConfig } from './config.ts'
+import type { Sequence } from './sequence.ts'
+import { SequenceList } from './sequence-list.ts'
+
+/**
+ * Who waits, who runs, and the two things running takes: a row of the engine's per-sequence state, and KV blocks. Both are
+ * taken together at admission and given back together.
+ */
+export class Residency {
+  readonly waiting = new SequenceList()
+  readonly running = new SequenceList()
+  readonly kvCache: KVCache
+  readonly maxRunning: number
+  readonly #watermarkBlocks: number
+  /** Free rows; the last is taken next. */
+  readonly #freeRows: number[]
+  #numPreemptions = 0
+
+  constructor (kvCache: KVCache, limits: RunnerLimits, config: SchedulerConfig) {
+    this.kvCache = kvCache
+    // A step must be able to carry every running sequence's decode.
+    this.maxRunning = Math.min(limits.maxSequences, limits.maxBatchedTokens, limits.maxLogitRows)
+    this.#watermarkBlocks = Math.ceil(config.watermark * kvCache.config.numBlocks)
+    this.#freeRows = Array.from({ length: this.maxRunning }, (_, i) => this.maxRunning - 1 - i)
+  }
+
+  get numPreemptions (): number {
+    return this.#numPreemptions
+  }
+
+  /**
+   * Moves a waiting sequence to the running ones, with blocks for all of its known tokens.
+   * @returns false, with nothing changed, when rows or blocks are short.
+   */
+  admit (sequence: Sequence): boolean {
+    const stateRow = this.#freeRows.at(-1)
+    if (stateRow === undefined || !this.#takeBlocks(sequence)) return false
+    this.#freeRows.pop()
+    this.waiting.delete(sequence)
+    this.running.add(sequence)
+    sequence.phase = 'running'
+    sequence.stateRow = stateRow
+    sequence.historyDue = sequence.carriesPenalty
+    return true
+  }
+
+  /** Puts a running sequence back among the waiting; it keeps its tokens and its place in the order, and computes anew. */
+  preempt (sequence: Sequence): void {
+    this.#leaveRunning(sequence)
+    sequence.phase = 'waiting'
+    sequence.numComputed = 0
+    sequence.numPreemptions++
+    this.#numPreemptions++
+    this.waiting.add(sequence)
+  }
+
+  /** Ends a sequence in any phase; what it held is free at once. */
+  finish (sequence: Sequence): void {
+    if (sequence.phase === 'running') this.#leaveRunning(sequence)
+    else this.waiting.delete(sequence)
+    sequence.phase = 'finished'
+  }
+
+  /** @throws SchedulerInvariantError or KVCacheInvariantError when rows, blocks and lists disagree. */
+  checkInvariants (): void {
+    this.kvCache.checkInvariants()
+    const rows = new Set(this.#freeRows)
+    for (const { id, phase, stateRow, numComputed } of this.running) {
+      invariant(phase === 'running', 'sequence in the wrong list', { id, phase })
+      invariant(!rows.has(stateRow), 'state row held twice', { id, stateRow })
+      rows.add(stateRow)
+      const numTokens = this.kvCache.blockTable(id).length * this.kvCache.config.blockSize
+      invariant(numComputed <= numTokens, 'computed tokens without blocks', { id, numComputed, numTokens })
+    }
+    invariant(rows.size === this.maxRunning, 'state row lost', { known: rows.size, rows: this.maxRunning })
+    for (const { id, phase } of this.waiting) invariant(phase === 'waiting', 'sequence in the wrong list', { id, phase })
+    invariant(this.kvCache.numSequences === this.running.size, 'blocks held by a sequence that is not running')
+  }
+
+  /** Shares a sibling's prompt or a cached prefix, whichever is longer, and takes blocks for the rest. */
+  #takeBlocks (sequence: Sequence): boolean {
+    const { group, tokens } = sequence
+    sequence.scoring = group.awaitsScores && sequence === group.leader
+    const source = sequence.scoring ? undefined : group.forkSource(sequence)
+    // The last prompt token is computed again: its logits yield this choice's own first token.
+    const numShared = group.numPromptTokens - 1
+    const reserveBlocks = this.running.size === 0 ? 0 : this.#watermarkBlocks + this.running.size + 1
+    if (source !== undefined && this.kvCache.matchPrefix(tokens).numTokens < numShared) {
+      return this.#fork(source, sequence, numShared, reserveBlocks)
+    }
+    const match = this.kvCache.admit(sequence.id, tokens, { reusePrefix: !sequence.scoring, reserveBlocks })
+    sequence.numComputed = match?.numTokens ?? 0
+    return match !== undefined
+  }
+
+  #fork (source: Sequence, sequence: Sequence, numShared: number, reserveBlocks: number): boolean {
+    const { blockSize } = this.kvCache.config
+    const numTokens = sequence.tokens.length
+    // A shared block that is partly used counts as new: it is copied at the first write, which is now.
+    const numNew = blocksFor(numTokens, blockSize) - Math.floor(numShared / blockSize)
+    if (this.kvCache.numFree < numNew + reserveBlocks) return false
+    this.kvCache.fork(source.id, sequence.id, numShared)
+    this.kvCache.grow(sequence.id, numTokens)
+    sequence.numComputed = numShared
+    return true
+  }
+
+  #leaveRunning (sequence: Sequence): void {
+    this.running.delete(sequence)
+    this.kvCache.release(sequence.id)
+    this.#freeRows.push(sequence.stateRow)
+    sequence.stateRow = -1
+  }
+}

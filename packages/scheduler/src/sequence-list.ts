@@ -1,0 +1,43 @@
+import type { Sequence } from './sequence.ts'
+
+/** Sequences in scheduling order, first to be served first. A sorted array: short, and walked far oftener than changed. */
+export class SequenceList implements Iterable<Sequence> {
+  readonly #sequences: Sequence[] = []
+
+  get size (): number {
+    return this.#sequences.length
+  }
+
+  get first (): Sequence | undefined {
+    return this.#sequences[0]
+  }
+
+  /** The walk sees the list as it was when it began. */
+  [Symbol.iterator] (): Iterator<Sequence> {
+    return [...this.#sequences][Symbol.iterator]()
+  }
+
+  add (sequence: Sequence): void {
+    this.#sequences.splice(this.#numBefore(sequence), 0, sequence)
+  }
+
+  delete (sequence: Sequence): void {
+    const at = this.#numBefore(sequence)
+    if (this.#sequences[at] === sequence) this.#sequences.splice(at, 1)
+  }
+
+  findLast (predicate: (sequence: Sequence) => boolean): Sequence | undefined {
+    return this.#sequences.findLast(predicate)
+  }
+
+  #numBefore (sequence: Sequence): number {
+    let low = 0
+    let high = this.#sequences.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.#sequences[middle]?.precedes(sequence) === true) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}

@@ -1,0 +1,78 @@
+import type { SamplingParams } from '@daybreak/engine/contract'
+import { sequenceId } from '@daybreak/kvcache'
+import type { SequenceId, TokenId } from '@daybreak/kvcache'
+import type { SequenceGroup } from './sequence-group.ts'
+
+/** `waiting`: holds nothing. `running`: holds a state row and KV blocks. `finished`: holds nothing and never will. */
+export type SequencePhase = 'waiting' | 'running' | 'finished'
+
+/**
+ * One choice of one request: its tokens and how far they are scheduled.
+ *
+ * Counts run ahead of values. `numComputed` and `length` include steps in flight, whose sampled tokens the host does not
+ * know yet; `tokens` holds the known ones only.
+ */
+export class Sequence {
+  readonly id: SequenceId
+  readonly group: SequenceGroup
+  readonly choice: number
+  readonly sampling: SamplingParams
+  /** Prompt and output known so far. */
+  readonly tokens: TokenId[]
+  /** Most tokens it may ever have, prompt and output together. */
+  readonly maxLength: number
+  phase: SequencePhase = 'waiting'
+  stateRow = -1
+  /** Positions whose K and V are computed by the steps scheduled so far. */
+  numComputed = 0
+  /** Tokens sampled by steps in flight. */
+  numInFlight = 0
+  /** The next forward must carry the token history, because the row has none of this sequence's counts. */
+  historyDue = false
+  /** Prompt tokens are scored as they are computed, since the last admission. */
+  scoring = false
+  numPreemptions = 0
+
+  constructor (group: SequenceGroup, choice: number, sampling: SamplingParams, outputTokens: readonly TokenId[], maxLength: number) {
+    this.id = sequenceId(`${group.id}/${choice}`)
+    this.group = group
+    this.choice = choice
+    this.sampling = sampling
+    this.tokens = [...group.promptTokens, ...outputTokens]
+    this.maxLength = maxLength
+  }
+
+  /** Tokens known or in flight. */
+  get length (): number {
+    return this.tokens.length + this.numInFlight
+  }
+
+  /** Positions that can be computed now. The last token of the longest output needs no K and V: nothing follows it. */
+  get numRemaining (): number {
+    const last = this.samplesNothing ? this.group.numPromptTokens : this.maxLength - 1
+    return Math.min(this.length, last) - this.numComputed
+  }
+
+  /** Its request asks for no output: the prompt is computed, perhaps scored, and that is all. */
+  get samplesNothing (): boolean {
+    return this.maxLength === this.group.numPromptTokens
+  }
+
+  get isPromptComputed (): boolean {
+    return this.numComputed >= this.group.numPromptTokens
+  }
+
+  get carriesPenalty (): boolean {
+    const { presencePenalty, frequencyPenalty, repetitionPenalty } = this.sampling
+    return presencePenalty !== 0 || frequencyPenalty !== 0 || repetitionPenalty !== 1
+  }
+
+  /** Tokens in the order of the prompt's tenant: lower priority, then earlier arrival, then lower choice. */
+  precedes (other: Sequence): boolean {
+    const { group: a } = this
+    const { group: b } = other
+    if (a.priority !== b.priority) return a.priority < b.priority
+    if (a.arrival !== b.arrival) return a.arrival < b.arrival
+    return this.choice < other.choice
+  }
+}

@@ -1,0 +1,39 @@
+import type { ForwardBatch, SampledToken, StepResult } from '@daybreak/engine/contract'
+import { invariant } from './errors.ts'
+import type { PlannedForward } from './step-plan.ts'
+
+/** What a planned forward came to. */
+export interface ForwardResult { readonly forward: PlannedForward; readonly sampled: SampledToken | undefined }
+
+/** Plans of the steps handed out and not yet completed, oldest first. */
+export class StepsInFlight {
+  readonly #steps: Array<{ readonly step: number; readonly forwards: readonly PlannedForward[] }> = []
+
+  get size (): number {
+    return this.#steps.length
+  }
+
+  add (step: number, forwards: readonly PlannedForward[]): void {
+    this.#steps.push({ step, forwards })
+  }
+
+  /** Pairs the oldest step's plan with its result. @throws SchedulerInvariantError when they do not belong together. */
+  take (batch: ForwardBatch, result: StepResult): ForwardResult[] {
+    const oldest = this.#steps.shift()
+    invariant(oldest !== undefined && oldest.step === batch.step, 'steps complete in the order they were scheduled', { step: batch.step })
+    const sampled = result.sampled.values()
+    const results = oldest.forwards.map(forward => {
+      if (!forward.samples) return { forward, sampled: undefined }
+      const token = sampled.next().value
+      invariant(token?.id === forward.sequence.id, 'one sampled token for each sequence that samples, in order', { id: forward.sequence.id })
+      return { forward, sampled: token }
+    })
+    invariant(sampled.next().done === true, 'more sampled tokens than sequences that sample', { step: batch.step })
+    return results
+  }
+
+  /** Samples of a sequence on their way. */
+  numSamplesOf (sequence: PlannedForward['sequence']): number {
+    return this.#steps.flatMap(({ forwards }) => forwards).filter(forward => forward.samples && forward.sequence === sequence).length
+  }
+}

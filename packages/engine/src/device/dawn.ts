@@ -10,27 +10,27 @@ const productionOn = ['skip_validation', 'disable_robustness', 'disable_workgrou
 
 const optionalFeatures = ['shader-f16', 'subgroups', 'timestamp-query', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix']
 
-interface ProcessWideGPU { daybreakGPU?: GPU }
+interface ProcessWideGPUs { daybreakGPUs?: GPU[] }
 
 /**
  * Opens Dawn and takes an adapter. The only place that loads the native binding.
  *
- * The object `create()` returns is kept on `globalThis`: Dawn's task runner holds a raw pointer to it, and once it has been
- * collected the process dies at random. Toggle names that Dawn does not know are ignored silently, so callers ask
- * `adapter.features` for what the toggles should have brought.
+ * Every object `create()` returns is kept on `globalThis`: Dawn's task runner holds a raw pointer to it, and once it has been
+ * collected the process dies at random; so a second device must not take the first one's place. Toggle names that Dawn does not
+ * know are ignored silently, so callers ask `adapter.features` for what the toggles should have brought.
  *
  * @param adapterName substring of the adapter's name; undefined takes the first one Dawn prefers
  * @throws NoAdapterError naming what to install when there is none
  */
 export async function openAdapter (profile: DawnProfile, adapterName: string | undefined): Promise<GPUAdapter> {
-  const holder: typeof globalThis & ProcessWideGPU = globalThis
+  const holder: typeof globalThis & ProcessWideGPUs = globalThis
   Object.assign(globalThis, globals)
   const toggles = profile === 'production' ? [...alwaysOn, ...productionOn] : alwaysOn
   const flags = [`enable-dawn-features=${toggles.join(',')}`, 'disable-dawn-features=timestamp_quantization']
   if (process.platform === 'linux') flags.unshift('backend=vulkan')
   if (adapterName !== undefined) flags.push(`adapter=${adapterName}`)
   const gpu = create(flags)
-  holder.daybreakGPU = gpu
+  holder.daybreakGPUs = [...holder.daybreakGPUs ?? [], gpu]
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null)
   if (adapter === null) throw new NoAdapterError({ adapterName })
   return adapter

@@ -3,9 +3,9 @@
  * everything that carries them, are the real ones.
  */
 import type { EngineReport, ModelSource } from '@daybreak/engine'
+import type { RunnerLimits } from '@daybreak/engine/contract'
 import type { EngineListener } from '../../apps/server/src/engine-process/engine-core.ts'
 import type { EngineProcessConfig } from '../../apps/server/src/engine-process/protocol.ts'
-import type { EngineCapacity } from '../../apps/server/src/generation/generation-service.ts'
 
 export interface FakeEngineScript {
   /** At this step, in this incarnation, the step never resolves. */
@@ -63,18 +63,16 @@ export class FakeSteps {
 
 const never = async (): Promise<never> => await new Promise<never>(() => {})
 
-export function fakeCapacity (config: EngineProcessConfig): EngineCapacity {
-  const { blockSize, maxSequences } = config.engine
+export function fakeLimits (config: EngineProcessConfig): RunnerLimits {
+  const { blockSize, maxSequences, maxBatchedTokens } = config.engine
   return {
-    maxModelLen: FAKE_MAX_MODEL_LEN,
+    maxBatchedTokens,
     maxSequences,
-    maxBatchedTokens: config.scheduler.maxBatchedTokens ?? config.engine.maxBatchedTokens,
-    vocabSize: FAKE_VOCAB_SIZE,
+    maxLogitRows: maxSequences + maxBatchedTokens,
+    maxModelLen: FAKE_MAX_MODEL_LEN,
     numKVBlocks: 256,
     blockSize,
-    dtype: 'f32',
-    adapter: 'a fake',
-    softwareAdapter: true
+    vocabSize: FAKE_VOCAB_SIZE
   }
 }
 

@@ -7,7 +7,7 @@ export const NUM_GENERATED_TOKENS = 600
 export function nextToken (tokens: readonly TokenId[], seed: number): TokenId {
   let hash = 0x811c9dc5 ^ seed
   for (const token of tokens) hash = Math.imul(hash ^ token, 0x01000193) >>> 0
-  return (hash ^ hash >>> 15) % NUM_GENERATED_TOKENS
+  return ((hash ^ hash >>> 15) >>> 0) % NUM_GENERATED_TOKENS
 }
 
 /** What the fake model generates when nothing goes wrong. */

@@ -1,5 +1,4 @@
-import { once } from 'node:events'
-import { EventEmitter } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import type { GenerationEvent, GenerationRequest } from '@daybreak/scheduler'
 import type { TokenId } from '@daybreak/kvcache'
 import { EngineSupervisor } from '../../apps/server/src/generation/engine-supervisor.ts'
@@ -40,7 +39,8 @@ export function aSupervisedEngine (script: FakeEngineScript = {}, options: Parti
     queue: { maxRequests: 64, maxTokens: 10_000 },
     loadTimeoutMs: 60_000,
     stallTimeoutMs: 60_000,
-    exitTimeoutMs: 10_000,
+    // A process that hangs in a step hangs at exit too.
+    exitTimeoutMs: 500,
     maxCrashesPerRequest: 3,
     restart: { initialDelayMs: 1, maxDelayMs: 1, maxFailures: 10, windowMs: 300_000 },
     clock: systemClock,
@@ -125,3 +125,23 @@ export const tokensOf = (events: readonly GenerationEvent[], choice = 0): TokenI
 
 export const finishesOf = (events: readonly GenerationEvent[]): string[] =>
   events.flatMap(event => event.type === 'finish' ? [event.reason] : [])
+
+export function requirePid (pid: number | undefined): number {
+  if (pid === undefined) throw new Error('there is no engine process')
+  return pid
+}
+
+/** Whether no process has this id any more. */
+export function isGone (pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return false
+  } catch {
+    return true
+  }
+}
+
+/** Looks again at every turn of the event loop; the test's own time limit ends a wait in vain. */
+export async function waitUntil (condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise(resolve => setImmediate(resolve))
+}

@@ -1,0 +1,44 @@
+import type { EngineReport } from '@daybreak/engine'
+import type { EngineCapacity } from '../generation/generation-service.ts'
+import { formatByteSize } from './byte-size.ts'
+
+export interface BannerFacts {
+  readonly model: string
+  readonly address: string
+  readonly capacity: EngineCapacity
+  readonly report: EngineReport
+}
+
+/** What the server tells its operator once, when it is ready: what runs, on what, with how much room, and how to try it. */
+export function banner ({ model, address, capacity, report }: BannerFacts): string {
+  const { adapter } = report
+  const tokens = capacity.numKVBlocks * capacity.blockSize
+  const rows: ReadonlyArray<readonly [string, string]> = [
+    ['model', `${model} (${report.architecture}, ${formatCount(report.parameters)} parameters, ${formatByteSize(report.weightBytes)})`],
+    ['adapter', adapter.software ? `${adapter.name}: software, on the CPU, for trying things out` : adapter.name],
+    ['dtype', report.dtype],
+    ['KV cache', `${capacity.numKVBlocks} blocks × ${capacity.blockSize} = ${tokens.toLocaleString('en')} tokens, ${formatByteSize(report.kvCacheBytes)}`],
+    ['context', `${capacity.maxModelLen.toLocaleString('en')} tokens, up to ${capacity.maxSequences} sequences a step`],
+    ['loaded in', `${report.loadSeconds.toFixed(1)} s`],
+    ['address', address]
+  ]
+  const width = Math.max(...rows.map(([label]) => label.length))
+  const body = JSON.stringify({ model, messages: [{ role: 'user', content: 'Tell me a story about a dog.' }] })
+  return [
+    '',
+    '  Daybreak is ready',
+    ...rows.map(([label, value]) => `  ${label.padEnd(width)}  ${value}`),
+    '',
+    `  curl ${address}/v1/chat/completions -H 'content-type: application/json' \\`,
+    `    -d '${body.replaceAll("'", "'\\''")}'`,
+    '',
+    ''
+  ].join('\n')
+}
+
+/** `13.4M`, `1.24B`. */
+function formatCount (count: number): string {
+  const units: ReadonlyArray<readonly [number, string]> = [[1e9, 'B'], [1e6, 'M'], [1e3, 'K']]
+  const unit = units.find(([size]) => count >= size)
+  return unit === undefined ? String(count) : `${Number((count / unit[0]).toPrecision(3))}${unit[1]}`
+}

@@ -1,0 +1,32 @@
+import type { EngineOptions } from '@daybreak/engine'
+import type { EngineConfig, ModelConfig } from '../config.ts'
+import type { EngineProcessConfig } from '../engine-process/protocol.ts'
+
+/** The engine's buffers are made for this many tokens a step before it is known what adapter it is. */
+const AUTO_BATCHED_TOKENS = 2048
+
+/** The settings as the engine takes them. `directory` holds the model, unless a synthetic one is asked for. */
+export function engineOptions (model: ModelConfig, engine: EngineConfig, directory: string): Omit<EngineOptions, 'onProgress'> {
+  return {
+    model: model.synthetic === undefined
+      ? { type: 'directory', path: directory }
+      : { type: 'synthetic', shape: model.synthetic, seed: model.seed },
+    dtype: engine.dtype,
+    adapter: engine.adapter,
+    debug: engine.debugGpu,
+    blockSize: engine.blockSize,
+    kvCacheBytes: engine.kvCacheMemory,
+    maxModelLen: engine.maxModelLen,
+    maxSequences: engine.maxNumSeqs,
+    maxBatchedTokens: engine.maxNumBatchedTokens ?? AUTO_BATCHED_TOKENS
+  }
+}
+
+/** Everything an engine process is told. */
+export function engineProcessConfig (model: ModelConfig, engine: EngineConfig, directory: string, logLevel: string): Omit<EngineProcessConfig, 'incarnation'> {
+  return {
+    engine: engineOptions(model, engine, directory),
+    scheduler: { maxBatchedTokens: engine.maxNumBatchedTokens, prefixCaching: engine.prefixCaching },
+    logLevel
+  }
+}

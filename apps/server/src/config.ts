@@ -1,0 +1,91 @@
+/**
+ * Every setting of the program, by section. A flag, a `DAYBREAK_…` variable and a line of `--help` follow from each field
+ * (cli/settings.ts); vLLM's names where vLLM has the same thing.
+ */
+import { z } from 'zod'
+import { parseByteSize } from './cli/byte-size.ts'
+import type { SettingsSection } from './cli/settings.ts'
+import { httpConfigSchema } from './http-config.ts'
+import { DEFAULT_MODEL } from './models/index.ts'
+
+const byteSize = z.string().transform((text, context) => {
+  const bytes = parseByteSize(text)
+  if (bytes === undefined || bytes < 1) {
+    context.addIssue({ code: 'custom', message: 'not a size' })
+    return z.NEVER
+  }
+  return bytes
+})
+
+/** `auto`, read as undefined. */
+const auto = z.literal('auto').transform(() => undefined)
+
+const listenSchema = z.strictObject({
+  // Loopback: whoever wants to be reached from elsewhere should have said so.
+  host: z.string().min(1).default('127.0.0.1').describe('Address to listen on'),
+  port: z.int().min(0).max(65535).default(8000).describe('Port to listen on; 0 takes a free one')
+})
+
+const modelSchema = z.strictObject({
+  model: z.string().min(1).default(DEFAULT_MODEL).meta({ placeholder: 'name|path' })
+    .describe('Built-in model, or a directory with config.json, tokenizer.json and *.safetensors'),
+  synthetic: z.string().min(1).optional().meta({ placeholder: 'shape' })
+    .describe("Random weights of a named shape in place of the model's, to measure speed; the text is noise"),
+  seed: z.int().min(0).max(0xffffffff).default(0).describe('Seed of synthetic weights')
+})
+
+const engineSchema = z.strictObject({
+  dtype: z.enum(['auto', 'f16', 'f32']).default('auto')
+    .describe('Storage of weights and KV cache; auto is f16 where the adapter computes in it'),
+  adapter: z.string().min(1).optional().meta({ placeholder: 'text' })
+    .describe('Part of the name of the GPU to use; without it the first real GPU, else the software adapter'),
+  maxModelLen: z.union([z.int().min(1).max(16_777_216), auto]).prefault('auto').meta({ placeholder: 'tokens', allowed: 'a number of tokens from 1 on, or auto' })
+    .describe("Longest sequence, prompt and output together; auto is the model's own"),
+  maxNumSeqs: z.int().min(1).max(4096).default(64).meta({ placeholder: 'n' })
+    .describe('Most sequences in one step'),
+  maxNumBatchedTokens: z.union([z.int().min(16).max(65_536), auto]).prefault('auto')
+    .meta({ placeholder: 'tokens', allowed: 'a number of tokens from 16 to 65536, or auto' })
+    .describe('Most tokens computed in one step; auto is 2048, on a software adapter 256'),
+  blockSize: z.union([z.literal(8), z.literal(16), z.literal(32), z.literal(64)]).default(16).meta({ placeholder: 'tokens', allowed: '8, 16, 32 or 64' })
+    .describe('Tokens in one block of the KV cache'),
+  kvCacheMemory: z.union([auto, byteSize]).prefault('auto').meta({ placeholder: 'size', allowed: 'a size such as 512MiB or 2GiB, or auto' })
+    .describe('Memory for the KV cache; auto is as much as the limits above can use, or as the adapter grants'),
+  prefixCaching: z.boolean().default(true)
+    .describe('Compute every prompt anew, even where its beginning is still in the KV cache'),
+  debugGpu: z.boolean().default(false)
+    .describe("Turn on the GPU's validation and checks; slow")
+})
+
+const operationSchema = z.strictObject({
+  maxQueuedRequests: z.int().min(1).max(1_000_000).default(1024).meta({ placeholder: 'n' })
+    .describe('Requests that may wait to be scheduled; more are answered with 429'),
+  maxQueuedTokens: z.int().min(1).max(1_000_000_000).default(1_048_576).meta({ placeholder: 'tokens' })
+    .describe('Prompt tokens that may wait to be scheduled; more are answered with 429'),
+  // A step of 256 prompt tokens of a 13M model on two cores takes about a second; a big model on a slow device needs more.
+  stallTimeoutSeconds: z.number().min(1).max(86_400).default(60).meta({ placeholder: 'seconds' })
+    .describe('Work queued and no step finished for this long: the engine process is replaced. Must exceed the longest step'),
+  loadTimeoutSeconds: z.number().min(1).max(86_400).default(300).meta({ placeholder: 'seconds' })
+    .describe('Longest silence of an engine process that is loading'),
+  drainTimeoutSeconds: z.number().min(0).max(86_400).default(30).meta({ placeholder: 'seconds' })
+    .describe('Time that unfinished requests get after SIGTERM')
+})
+
+const logSchema = z.strictObject({
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info').describe('Least important lines to log'),
+  logFormat: z.enum(['auto', 'pretty', 'json']).default('auto').describe('auto is pretty on a terminal, JSON lines otherwise')
+})
+
+export const listenSettings = { title: 'Server', schema: listenSchema } satisfies SettingsSection
+export const modelSettings = { title: 'Model', schema: modelSchema } satisfies SettingsSection
+export const engineSettings = { title: 'Engine', schema: engineSchema } satisfies SettingsSection
+export const operationSettings = { title: 'Operation', schema: operationSchema } satisfies SettingsSection
+export const logSettings = { title: 'Log', schema: logSchema } satisfies SettingsSection
+export const httpSettings = {
+  title: 'HTTP and WebSocket',
+  schema: httpConfigSchema,
+  flags: { servedModelNames: 'served-model-name' }
+} satisfies SettingsSection
+
+export type ModelConfig = Readonly<z.infer<typeof modelSchema>>
+export type EngineConfig = Readonly<z.infer<typeof engineSchema>>
+export type OperationConfig = Readonly<z.infer<typeof operationSchema>>

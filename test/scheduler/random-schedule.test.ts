@@ -33,6 +33,9 @@ const kinds: readonly Kind[] = [
   { ...roomy, name: 'two rows', numKVBlocks: 32, maxSequences: 2 }
 ]
 
+/** What the schedules went through, lest they pass by avoiding it. */
+const seen = { preemptions: 0, hits: 0, copies: 0, unknownTokens: 0, histories: 0, scored: 0 }
+
 /** Prompts overlap often: a few stems, cut anywhere, with or without an ending of their own. */
 function randomRequest (random: SeededRandom, serial: number): RequestShape {
   const stem = random.integer(3)
@@ -90,8 +93,20 @@ for (const [index, kind] of kinds.entries()) {
       }
       t.equal(harness.scheduler.stats().numRunning + harness.scheduler.stats().numWaiting, 0)
       t.equal(harness.kvCache.stats.numUsed, 0, 'no block is lost')
-      if (kind.numKVBlocks * kind.blockSize < 100) t.ok(harness.scheduler.stats().numPreemptions > 0, 'it did preempt')
-      t.comment(`${requests.length} requests, ${harness.batches.length} steps, ${JSON.stringify(harness.scheduler.stats())}`)
+      const { numPreemptions, prefixCacheHits } = harness.scheduler.stats()
+      const sequences = harness.batches.flatMap(batch => batch.sequences)
+      seen.preemptions += numPreemptions
+      seen.hits += prefixCacheHits
+      seen.copies += harness.batches.flatMap(({ moves }) => moves).length
+      seen.unknownTokens += sequences.filter(({ tokens }) => tokens === undefined).length
+      seen.histories += sequences.filter(({ history }) => history !== undefined).length
+      seen.scored += sequences.filter(({ scoreTargets }) => scoreTargets !== undefined).length
+      t.comment(`${requests.length} requests, ${harness.batches.length} steps, ${numPreemptions} preemptions`)
     })
   }
 }
+
+t.test('the random schedules preempted, reused, copied, ran ahead of token values, counted and scored', async t => {
+  t.comment(JSON.stringify(seen))
+  for (const [name, count] of Object.entries(seen)) t.ok(count > 50, `${name}: ${count}`)
+})

@@ -41,7 +41,9 @@ function planChunk (sequence: Sequence, plan: StepPlan, config: SchedulerConfig)
 /** Its prompt is another choice's to compute; then it forks, or computes for itself if that choice goes away. */
 function awaitsSibling (sequence: Sequence): boolean {
   const { group } = sequence
-  return sequence !== group.leader && group.forkSource(sequence) === undefined
+  if (sequence === group.leader) return false
+  // Where nothing is sampled the prompt is all there is, and one choice computes it.
+  return sequence.samplesNothing || group.forkSource(sequence) === undefined
 }
 
 /**

@@ -67,7 +67,7 @@ export class Sequence {
     return presencePenalty !== 0 || frequencyPenalty !== 0 || repetitionPenalty !== 1
   }
 
-  /** Tokens in the order of the prompt's tenant: lower priority, then earlier arrival, then lower choice. */
+  /** The order in which sequences are served: lower priority, then earlier arrival, then lower choice. */
   precedes (other: Sequence): boolean {
     const { group: a } = this
     const { group: b } = other

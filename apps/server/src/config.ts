@@ -86,6 +86,8 @@ export const httpSettings = {
   flags: { servedModelNames: 'served-model-name' }
 } satisfies SettingsSection
 
+export type ListenConfig = Readonly<z.infer<typeof listenSchema>>
 export type ModelConfig = Readonly<z.infer<typeof modelSchema>>
 export type EngineConfig = Readonly<z.infer<typeof engineSchema>>
 export type OperationConfig = Readonly<z.infer<typeof operationSchema>>
+export type LogConfig = Readonly<z.infer<typeof logSchema>>

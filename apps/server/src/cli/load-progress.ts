@@ -1,3 +1,4 @@
+import { Writable } from 'node:stream'
 import { Presets, SingleBar } from 'cli-progress'
 import type { LoadProgress } from '@daybreak/engine'
 import type { Logger } from 'pino'
@@ -19,16 +20,16 @@ const stages: Readonly<Record<LoadProgress['stage'], string>> = {
 }
 
 /** A bar on a terminal; elsewhere one log line for every quarter of a stage. */
-export function createProgressDisplay (terminal: OutputStream, stream: NodeJS.WritableStream | undefined, logger: Logger): ProgressDisplay {
-  return terminal.isTTY === true && stream !== undefined ? new ProgressBar(stream) : new ProgressLines(logger)
+export function createProgressDisplay (stream: OutputStream, logger: Logger): ProgressDisplay {
+  return stream.isTTY === true && stream instanceof Writable ? new ProgressBar(stream) : new ProgressLines(logger)
 }
 
 class ProgressBar implements ProgressDisplay {
-  readonly #stream: NodeJS.WritableStream
+  readonly #stream: Writable
   #bar: SingleBar | undefined
   #stage: LoadProgress['stage'] | undefined
 
-  constructor (stream: NodeJS.WritableStream) {
+  constructor (stream: Writable) {
     this.#stream = stream
   }
 

@@ -1,0 +1,37 @@
+import type { Command } from 'commander'
+import type { z } from 'zod'
+import { engineSettings, httpSettings, listenSettings, logSettings, modelSettings, operationSettings } from '../config.ts'
+import type { RegisterCommand } from './command-context.ts'
+import { Server } from './server.ts'
+import type { ServeEnvironment, ServeSettings } from './server.ts'
+import { addSettings, readSettings } from './settings.ts'
+import type { SettingsSection } from './settings.ts'
+import { stopOnSignal } from './stop-on-signal.ts'
+
+const sections = [listenSettings, modelSettings, engineSettings, operationSettings, httpSettings, logSettings]
+
+/** `daybreak serve`. */
+export function serveCommand (environment: ServeEnvironment): RegisterCommand {
+  return (program, context) => {
+    const command = program.command('serve').description('Serve a model over HTTP and WebSocket').argument('[model]', 'the same as --model')
+    for (const section of sections) addSettings(command, section)
+    command.action(async (positional: string | undefined) => {
+      const settings = serveSettings(command, context.env, positional)
+      const server = await Server.open(settings, context, environment)
+      stopOnSignal(server, context)
+      await server.listen()
+    })
+  }
+}
+
+function serveSettings (command: Command, env: Readonly<Record<string, string | undefined>>, model: string | undefined): ServeSettings {
+  const read = <Shape extends z.ZodObject>(section: SettingsSection<Shape>) => readSettings(section, command, env)
+  return {
+    listen: read(listenSettings),
+    model: model === undefined ? read(modelSettings) : { ...read(modelSettings), model },
+    engine: read(engineSettings),
+    operation: read(operationSettings),
+    http: read(httpSettings),
+    log: read(logSettings)
+  }
+}

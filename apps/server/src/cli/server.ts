@@ -1,0 +1,159 @@
+import type { FastifyInstance } from 'fastify'
+import type { Logger } from 'pino'
+import { buildApp } from '../app.ts'
+import type { EngineConfig, ListenConfig, LogConfig, ModelConfig, OperationConfig } from '../config.ts'
+import { systemClock } from '../generation/clock.ts'
+import type { EngineFailure } from '../generation/engine-lifecycle.ts'
+import { EngineSupervisor } from '../generation/engine-supervisor.ts'
+import { defaultRestartLimits } from '../generation/restart-policy.ts'
+import type { HttpConfig, ServedModel } from '../http-config.ts'
+import { resolveModel } from '../models/index.ts'
+import { Telemetry } from '../telemetry/telemetry.ts'
+import { openTextService } from '../text/index.ts'
+import type { TextService } from '../text/index.ts'
+import { banner } from './banner.ts'
+import type { CommandContext } from './command-context.ts'
+import { engineProcessConfig } from './engine-options.ts'
+import { listenFailure } from './listen-failure.ts'
+import { createProgressDisplay } from './load-progress.ts'
+import type { ProgressDisplay } from './load-progress.ts'
+import { createLogger } from './logger.ts'
+import { settledWithin } from './settled-within.ts'
+
+/** Engine processes that one request may see die. */
+const MAX_CRASHES_PER_REQUEST = 3
+/** Time for freeing the device. */
+const EXIT_TIMEOUT_MS = 10_000
+/** Time for the last bytes to reach their readers once everything has been generated or aborted. */
+const CLOSING_TIMEOUT_MS = 5_000
+
+export interface ServeSettings {
+  readonly listen: ListenConfig
+  readonly model: ModelConfig
+  readonly engine: EngineConfig
+  readonly operation: OperationConfig
+  readonly http: HttpConfig
+  readonly log: LogConfig
+}
+
+export interface ServeEnvironment {
+  /** The module the engine process runs. */
+  readonly engineEntry: URL
+  /** Node's own flags for it. */
+  readonly execArgv: readonly string[]
+}
+
+interface ServerParts {
+  readonly settings: ServeSettings
+  readonly context: CommandContext
+  readonly logger: Logger
+  readonly progress: ProgressDisplay
+  readonly model: ServedModel
+  readonly text: TextService
+}
+
+/** The whole program of `daybreak serve`: the HTTP surface over a supervised engine process, from opening to exit. */
+export class Server {
+  readonly #settings: ServeSettings
+  readonly #context: CommandContext
+  readonly #logger: Logger
+  readonly #progress: ProgressDisplay
+  readonly #model: ServedModel
+  readonly #text: TextService
+  readonly #supervisor: EngineSupervisor
+  readonly #app: FastifyInstance
+  #address = ''
+
+  private constructor (parts: ServerParts, directory: string, environment: ServeEnvironment) {
+    this.#settings = parts.settings
+    this.#context = parts.context
+    this.#logger = parts.logger
+    this.#progress = parts.progress
+    this.#model = parts.model
+    this.#text = parts.text
+    const { model, engine, operation, http, log } = parts.settings
+    this.#supervisor = new EngineSupervisor({
+      entry: environment.engineEntry,
+      execArgv: environment.execArgv,
+      config: engineProcessConfig(model, engine, directory, log.logLevel),
+      queue: { maxRequests: operation.maxQueuedRequests, maxTokens: operation.maxQueuedTokens },
+      stallTimeoutMs: operation.stallTimeoutSeconds * 1000,
+      loadTimeoutMs: operation.loadTimeoutSeconds * 1000,
+      exitTimeoutMs: EXIT_TIMEOUT_MS,
+      maxCrashesPerRequest: MAX_CRASHES_PER_REQUEST,
+      restart: defaultRestartLimits,
+      clock: systemClock,
+      logger: this.#logger
+    }, {
+      onProgress: progress => this.#progress.update(progress),
+      onReady: (capacity, report) => {
+        this.#progress.stop()
+        if (this.#supervisor.numRestarts > 0) this.#logger.warn({ event: 'engine-restarted', restarts: this.#supervisor.numRestarts })
+        else this.#context.stdout.write(banner({ model: this.#model.id, address: this.#address, capacity, report }))
+      },
+      onRestart: numReplayed => this.#logger.warn({ event: 'requests-replayed', numReplayed }),
+      onFailed: failure => this.#failed(failure)
+    })
+    const telemetry = new Telemetry({ generation: this.#supervisor, modelName: this.#model.id, cacheSeconds: http.metricsCacheSeconds })
+    this.#app = buildApp({ config: http, generation: this.#supervisor, text: this.#text, model: this.#model, logger: this.#logger, telemetry })
+  }
+
+  /**
+   * Reads the model's tokenizer and builds everything; nothing runs yet.
+   * @throws ModelNotFoundError and whatever else the model's files give reason for (rejects)
+   */
+  static async open (settings: ServeSettings, context: CommandContext, environment: ServeEnvironment): Promise<Server> {
+    const logger = createLogger(settings.log.logLevel, settings.log.logFormat, context.stderr)
+    const { id, directory } = await resolveModel(settings.model.model)
+    const ownName = settings.model.synthetic ?? id
+    const [servedName = ownName] = settings.http.servedModelNames
+    return new Server({
+      settings,
+      context,
+      logger,
+      progress: createProgressDisplay(context.stderr, logger),
+      model: { id: servedName, created: Math.floor(Date.now() / 1000), ownedBy: 'daybreak', aliases: [ownName] },
+      text: await openTextService(directory)
+    }, directory, environment)
+  }
+
+  /**
+   * Listens, then loads: probes are answered from the first moment.
+   * @throws AddressError when the address cannot be had (rejects)
+   */
+  async listen (): Promise<void> {
+    const { host, port } = this.#settings.listen
+    try {
+      this.#address = await this.#app.listen({ host, port })
+    } catch (error) {
+      await this.#text.close()
+      throw error instanceof Error ? listenFailure(error, host, port) : error
+    }
+    this.#logger.info({ event: 'listening', address: this.#address })
+    this.#supervisor.start()
+  }
+
+  /** Takes no more requests, lets the unfinished ones go on up to the deadline, and ends everything. */
+  async stop (): Promise<void> {
+    this.#progress.stop()
+    const { drainTimeoutSeconds } = this.#settings.operation
+    this.#logger.info({ event: 'draining', deadlineSeconds: drainTimeoutSeconds })
+    const answered = this.#app.drain()
+    const inTime = await settledWithin(answered, drainTimeoutSeconds * 1000)
+    if (!inTime) this.#logger.warn({ event: 'drain-deadline-passed' })
+    await this.#supervisor.drain(0)
+    await settledWithin(answered, CLOSING_TIMEOUT_MS)
+    await settledWithin(this.#app.close(), CLOSING_TIMEOUT_MS)
+    await this.#text.close()
+    this.#logger.info({ event: 'stopped' })
+  }
+
+  /** A server that can never answer again is better replaced than kept. */
+  #failed (failure: EngineFailure): void {
+    this.#progress.stop()
+    this.#logger.fatal({ event: 'engine-failed', ...failure })
+    this.#context.stderr.write(`daybreak: ${failure.message}\n`)
+    settledWithin(this.#app.drain().then(async () => await this.#app.close()), CLOSING_TIMEOUT_MS)
+      .then(() => this.#context.exit(1), () => this.#context.exit(1))
+  }
+}

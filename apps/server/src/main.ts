@@ -1,0 +1,23 @@
+/** The program. The only file that reads the process's arguments and environment. */
+import { registerBenchCommand } from './bench/index.ts'
+import type { CommandContext } from './cli/command-context.ts'
+import { runCommandLine } from './cli/program.ts'
+import { serveCommand } from './cli/serve.ts'
+import { registerEvalCommand } from './eval/index.ts'
+
+const context: CommandContext = {
+  env: process.env,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  onSignal: listener => {
+    process.on('SIGINT', listener)
+    process.on('SIGTERM', listener)
+  },
+  exit: code => process.exit(code)
+}
+
+await runCommandLine(process.argv.slice(2), context, [
+  serveCommand({ engineEntry: new URL('./engine-process/main.ts', import.meta.url), execArgv: process.execArgv }),
+  registerBenchCommand,
+  registerEvalCommand
+])

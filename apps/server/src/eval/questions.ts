@@ -32,7 +32,7 @@ export async function questionsOf (document: EvalDocument, text: TextService, ma
 /** How many characters of the needle task's filler make a token, measured over fifty stories; a little less, so that documents fit. */
 export async function fillerCharactersPerToken (text: TextService): Promise<number> {
   const random = new SeededStream('filler')
-  const prose = Array.from({ length: 50 }, () => fillerStory(random)).join('\n')
-  const tokens = await text.encode(prose, asWritten)
-  return 0.98 * prose.length / tokens.length
+  const stories = Array.from({ length: 50 }, () => `${fillerStory(random)}\n`)
+  const tokens = await Promise.all(stories.map(async story => await text.encode(story, asWritten)))
+  return 0.98 * stories.join('').length / tokens.flat().length
 }

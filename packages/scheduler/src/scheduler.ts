@@ -48,11 +48,6 @@ export class Scheduler {
     this.#residency = new Residency(kvCache, limits, config)
   }
 
-  /** Steps scheduled and not completed. */
-  get numInFlight (): number {
-    return this.#inFlight.size
-  }
-
   stats (): SchedulerStats {
     const { numUsed, numBlocks, queries, hits } = this.#kvCache.stats
     let waitingTokens = 0

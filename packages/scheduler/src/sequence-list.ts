@@ -8,10 +8,6 @@ export class SequenceList implements Iterable<Sequence> {
     return this.#sequences.length
   }
 
-  get first (): Sequence | undefined {
-    return this.#sequences[0]
-  }
-
   /** The walk sees the list as it was when it began. */
   [Symbol.iterator] (): Iterator<Sequence> {
     return [...this.#sequences][Symbol.iterator]()

@@ -9,10 +9,6 @@ export interface ForwardResult { readonly forward: PlannedForward; readonly samp
 export class StepsInFlight {
   readonly #steps: Array<{ readonly step: number; readonly forwards: readonly PlannedForward[] }> = []
 
-  get size (): number {
-    return this.#steps.length
-  }
-
   add (step: number, forwards: readonly PlannedForward[]): void {
     this.#steps.push({ step, forwards })
   }

@@ -1,0 +1,124 @@
+import { Option } from 'commander'
+import type { Command } from 'commander'
+import type { Engine, EngineOptions, ModelSource } from '@daybreak/engine'
+import { formatByteSize } from '../../cli/byte-size.ts'
+import type { CommandContext } from '../../cli/command-context.ts'
+import { DEFAULT_MODEL, resolveModel } from '../../models/index.ts'
+import { numberFrom, oneOf, wholeNumber, wholeNumbers } from '../flag-values.ts'
+import { ProgressLine } from '../progress-line.ts'
+import { benchEngine } from './bench-engine.ts'
+import type { EngineBenchReport } from './bench-engine.ts'
+import { longestSequence } from './engine-bench-plan.ts'
+import type { EngineBenchPlan } from './engine-bench-plan.ts'
+import { engineReportTable } from './engine-report-table.ts'
+
+interface EngineFlags {
+  readonly synthetic?: string
+  readonly model?: string
+  readonly batch: readonly number[]
+  readonly context: readonly number[]
+  readonly prompt: readonly number[]
+  readonly decodeTokens: number
+  readonly prefillRepeats: number
+  readonly warmupSteps: number
+  readonly maxBatchedTokens: number
+  readonly blockSize: number
+  readonly dtype: EngineOptions['dtype']
+  readonly adapter?: string
+  readonly copyBandwidth?: number
+  readonly seed: number
+  readonly json: boolean
+}
+
+/** Opens an engine and measures how fast the adapter copies (bytes per second, read + written; undefined when it cannot say). */
+export type OpenEngineForBench = (options: EngineOptions) => Promise<{ readonly engine: Engine, readonly copyBandwidth: number | undefined }>
+
+/** Adds `bench engine`. */
+export function addEngineCommand (bench: Command, context: CommandContext, open: OpenEngineForBench): void {
+  bench.command('engine')
+    .description('measure prefill and decode of the engine itself, without HTTP')
+    .addOption(new Option('--synthetic <shape>', 'random weights of a named shape, e.g. llama-3.2-1b').conflicts('model'))
+    .option('--model <nameOrDirectory>', `model to load (default: ${DEFAULT_MODEL})`)
+    .option('--batch <counts>', 'sequences that decode together, e.g. 1,8,32', wholeNumbers(1, 65_536), [1, 8, 32])
+    .option('--context <tokens>', 'tokens in each sequence when decoding begins, e.g. 512,4096', wholeNumbers(1, 10_000_000), [512])
+    .option('--prompt <tokens>', 'prompt lengths to prefill', wholeNumbers(1, 10_000_000), [2048])
+    .option('--decode-tokens <count>', 'decode steps to measure', wholeNumber(1, 1_000_000), 128)
+    .option('--prefill-repeats <count>', 'prefills to measure', wholeNumber(1, 10_000), 5)
+    .option('--warmup-steps <count>', 'decode steps before the measured ones', wholeNumber(0, 10_000), 8)
+    .option('--max-batched-tokens <count>', 'tokens of one step at most', wholeNumber(1, 1_000_000), 2048)
+    .option('--block-size <tokens>', 'tokens of a KV block', wholeNumber(1, 1024), 16)
+    .option('--dtype <type>', 'storage: auto, f16 or f32', oneOf(['auto', 'f16', 'f32']), 'auto')
+    .option('--adapter <name>', "part of the GPU's name")
+    .option('--copy-bandwidth <GB/s>', "compare with this instead of the adapter's measured copy bandwidth", numberFrom(0.001))
+    .option('--seed <number>', 'seed of prompts and synthetic weights', wholeNumber(0), 0)
+    .option('--json', 'print the result as JSON instead of a table', false)
+    .action(async (flags: EngineFlags) => { await runEngineBench(flags, context, open) })
+}
+
+async function runEngineBench (flags: EngineFlags, context: CommandContext, open: OpenEngineForBench): Promise<void> {
+  const plan: EngineBenchPlan = {
+    batches: flags.batch,
+    contexts: flags.context,
+    prompts: flags.prompt,
+    decodeTokens: flags.decodeTokens,
+    prefillRepeats: flags.prefillRepeats,
+    warmupSteps: flags.warmupSteps,
+    seed: flags.seed
+  }
+  const { name, source } = await modelOf(flags)
+  const progress = new ProgressLine(context.stderr)
+  const { engine, copyBandwidth: measuredBandwidth } = await open({
+    model: source,
+    dtype: flags.dtype,
+    adapter: flags.adapter,
+    debug: false,
+    blockSize: flags.blockSize,
+    kvCacheBytes: undefined,
+    maxModelLen: longestSequence(plan),
+    maxSequences: Math.max(...flags.batch),
+    maxBatchedTokens: flags.maxBatchedTokens,
+    onProgress: ({ stage, done, total, detail }) => {
+      if (stage === 'weights') progress.update(done, total, `${formatByteSize(done)} of weights`)
+      else progress.update(done, total, detail)
+    }
+  })
+  try {
+    const copyBandwidth = flags.copyBandwidth === undefined ? measuredBandwidth : flags.copyBandwidth * 1e9
+    const report = await benchEngine(engine, plan, {
+      copyBandwidth,
+      now: () => performance.now() / 1000,
+      onProgress: (done, total, detail) => { progress.update(done, total, detail) }
+    })
+    progress.clear()
+    context.stdout.write(flags.json
+      ? `${JSON.stringify(jsonReport(engine, name, flags, copyBandwidth, report))}\n`
+      : engineReportTable(engine.report, name, copyBandwidth, report))
+  } finally {
+    progress.clear()
+    await engine.runner[Symbol.asyncDispose]()
+  }
+}
+
+async function modelOf (flags: EngineFlags): Promise<{ readonly name: string, readonly source: ModelSource }> {
+  if (flags.synthetic !== undefined) {
+    return { name: `synthetic ${flags.synthetic}`, source: { type: 'synthetic', shape: flags.synthetic, seed: flags.seed } }
+  }
+  const { id, directory } = await resolveModel(flags.model ?? DEFAULT_MODEL)
+  return { name: id, source: { type: 'directory', path: directory } }
+}
+
+/** Everything a number needs beside it to mean something: adapter, driver, dtype, model and settings. */
+function jsonReport (engine: Engine, model: string, flags: EngineFlags, copyBandwidth: number | undefined, report: EngineBenchReport): object {
+  const { adapter: { name, vendor, architecture, driver, backend, software }, ...about } = engine.report
+  const { json: _, ...settings } = flags
+  return {
+    date: new Date().toISOString(),
+    model,
+    ...about,
+    adapter: { name, vendor, architecture, driver, backend, software },
+    copyBandwidth: copyBandwidth ?? null,
+    limits: engine.runner.limits,
+    settings,
+    ...report
+  }
+}

@@ -1,0 +1,5 @@
+export { benchEngine } from './engine/bench-engine.ts'
+export type { DecodeMeasurement, EngineBenchOptions, EngineBenchReport, PrefillMeasurement } from './engine/bench-engine.ts'
+export { longestSequence } from './engine/engine-bench-plan.ts'
+export type { EngineBenchPlan } from './engine/engine-bench-plan.ts'
+export { registerBenchCommand } from './register-bench-command.ts'

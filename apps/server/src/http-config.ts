@@ -40,8 +40,9 @@ export const httpConfigSchema = z.strictObject({
   // Proxies cut idle streams after 30 to 60 s, undici after 300 s.
   keepAliveSeconds: z.number().min(0.01).max(300).default(10)
     .describe('Longest silence on a stream before a keep-alive comment, in seconds'),
-  // Enough for seconds of text at any reading speed, small enough that a thousand stalled readers cost 64 MB.
-  slowReaderBytes: z.int().min(KiB).max(64 * MiB).default(64 * KiB)
+  // Enough for seconds of text at any reading speed, small enough that a thousand stalled readers cost 64 MB. Node itself
+  // does not look below 16 KiB.
+  slowReaderBytes: z.int().min(16 * KiB).max(64 * MiB).default(64 * KiB)
     .describe('Unread bytes of one stream that pause its generation'),
   // A paused request keeps its KV blocks: a reader that never comes back must not.
   slowReaderSeconds: z.number().min(0.1).max(3600).default(120)

@@ -14,15 +14,18 @@ export function toRequestError (error: z.ZodError): ApiError {
 /** `code` and `param` for a rule of our own inside a schema: pass as `params` of a custom issue. */
 export interface CustomIssueParams { readonly code: ErrorCode }
 
-/** A union reports every branch; the branch that got furthest into the value is the one the caller meant. */
+/**
+ * A union reports every branch. The caller meant the one that got furthest into the value, and of those that stopped at the
+ * same place, one that had the right type.
+ */
 function deepest (issue: Issue, prefix: Path): Issue {
   const path = [...prefix, ...issue.path]
   if (issue.code !== 'invalid_union') return { ...issue, path }
   const candidates = issue.errors.flatMap(branch => branch[0] === undefined ? [] : [deepest(branch[0], path)])
-  const furthest = candidates.reduce<Issue | undefined>((best, next) =>
-    best === undefined || next.path.length > best.path.length ? next : best, undefined)
-  return furthest === undefined || furthest.path.length <= path.length ? { ...issue, path } : furthest
+  return candidates.reduce<Issue>((best, next) => progress(next) > progress(best) ? next : best, { ...issue, path })
 }
+
+const progress = ({ path, code }: Issue): number => 2 * path.length + (code === 'invalid_type' || code === 'invalid_union' ? 0 : 1)
 
 function fromIssue (issue: Issue): ApiError {
   const param = formatPath(issue.path)

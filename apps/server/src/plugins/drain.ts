@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { DrainState } from '../server-context.ts'
 import type { ActiveRequests } from '../transport/active-requests.ts'
+import { OpenConnections } from '../transport/open-connections.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -11,6 +12,9 @@ declare module 'fastify' {
     drain (): Promise<void>
   }
 }
+
+/** For the last bytes, and the answers to close frames, of peers that still listen; the others would hold up the exit. */
+const CLOSE_GRACE_MS = 2000
 
 export class Drain implements DrainState {
   #draining = false
@@ -40,8 +44,15 @@ export function registerDrain (app: FastifyInstance, drain: Drain, active: Activ
     // A kept connection would go on bringing requests to a server that refuses them.
     if (drain.draining) reply.header('connection', 'close')
   })
+  const connections = new OpenConnections(app.server)
   app.addHook('preClose', async () => {
     drain.begin()
     active.stopAll()
+    await active.idle()
+    connections.close()
+    setTimeout(() => {
+      connections.destroy()
+      for (const socket of app.websocketServer.clients) socket.terminate()
+    }, CLOSE_GRACE_MS).unref()
   })
 }

@@ -78,9 +78,10 @@ export class EventStream implements GenerationOutput, KeptAlive {
 
   #write (text: string): void {
     if (this.#response.destroyed || this.#response.writableEnded) return
-    this.#response.write(text)
+    const room = this.#response.write(text)
     this.lastWriteAt = this.#now()
-    this.#pressure.written(this.#response.writableLength)
+    // Node tells of a drain only after a write that found no room.
+    if (!room) this.#pressure.written(this.#response.writableLength)
   }
 
   #finish (last: string): void {

@@ -14,12 +14,15 @@ export interface FakeEngineScript {
   readonly dieAt?: { readonly belowIncarnation: number, readonly step: number }
   /** Below this incarnation, loading fails: with a message, without one, or never ends. */
   readonly loading?: { readonly belowIncarnation: number, readonly how: 'fatal' | 'exit' | 'hang' }
+  /** Once ready, the process's thread is stuck as in a driver call: it sees and hears nothing any more. */
+  readonly blockWhenReady?: boolean
   readonly software?: boolean
 }
 
 /** Computing this token kills the process: a prompt that holds it is poison. */
 export const POISON_TOKEN = 666
-export const FAKE_VOCAB_SIZE = 1_000
+/** That of the embedded model, so that its tokenizer fits. */
+export const FAKE_VOCAB_SIZE = 2_048
 export const FAKE_MAX_MODEL_LEN = 512
 
 export const scriptedModel = (script: FakeEngineScript): ModelSource => ({ type: 'synthetic', shape: JSON.stringify(script), seed: 0 })

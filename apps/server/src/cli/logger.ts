@@ -11,8 +11,8 @@ export function createLogger (level: string, format: LogFormat, stream: OutputSt
   if (!isPretty) return pino({ level }, { write: line => { stream.write(line) } })
   const print = prettyFactory({
     colorize: stream.isTTY === true,
-    // Our lines are an event's name and its fields.
-    messageKey: 'event',
+    // A line without a message is its event's name and the fields.
+    messageFormat: (log, messageKey) => String(log[messageKey] ?? log['event'] ?? ''),
     ignore: 'pid,hostname',
     translateTime: 'SYS:HH:MM:ss',
     singleLine: true

@@ -124,12 +124,11 @@ export class Server {
   async listen (): Promise<void> {
     const { host, port } = this.#settings.listen
     try {
-      this.#address = await this.#app.listen({ host, port })
+      this.#address = await this.#app.listen({ host, port, listenTextResolver: address => `listening at ${address}` })
     } catch (error) {
       await this.#text.close()
       throw error instanceof Error ? listenFailure(error, host, port) : error
     }
-    this.#logger.info({ event: 'listening', address: this.#address })
     this.#supervisor.start()
   }
 

@@ -1,10 +1,13 @@
 import type { Logger } from 'pino'
 
-/** Writes a line of the engine process into the server's log: its own JSON lines at their level, a driver's text as it is. */
+/**
+ * Writes a line of the engine process into the server's log: its own JSON lines at their level, text as `debug`. Drivers chat; when
+ * it matters, the last lines come again with the process's death.
+ */
 export function forwardEngineLine (logger: Logger, line: string): void {
   const entry = parseLogEntry(line)
   if (entry === undefined) {
-    if (line.trim() !== '') logger.warn({ event: 'engine-output', line })
+    if (line.trim() !== '') logger.debug({ event: 'engine-output', line })
     return
   }
   const { level, time: _time, pid: _pid, hostname: _hostname, ...fields } = entry

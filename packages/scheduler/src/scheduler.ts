@@ -8,8 +8,8 @@ import type { FinishReason, GenerationEvent, GenerationRequest, SchedulerStats }
 import { planPrefills } from './prefill-plan.ts'
 import { maxLengthOf } from './request-check.ts'
 import { Residency } from './residency.ts'
+import { SequenceGroup } from './sequence.ts'
 import type { Sequence } from './sequence.ts'
-import { SequenceGroup } from './sequence-group.ts'
 import { forwardSequence, StepPlan } from './step-plan.ts'
 import { StepsInFlight } from './steps-in-flight.ts'
 

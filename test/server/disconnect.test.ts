@@ -77,10 +77,10 @@ t.test('breaking out of the official client\'s stream aborts the generation', as
   const generation = await server.generation.stream(0)
   generation.scheduled()
   generation.token(0x61)
-  for await (const chunk of await stream) {
-    t.equal(chunk.choices[0]?.delta.content, 'a')
-    break
-  }
+  const chunks = (await stream)[Symbol.asyncIterator]()
+  t.equal((await chunks.next()).value.choices[0]?.delta.content, 'a')
+  // What leaving a `for await` loop calls.
+  await chunks.return?.()
   await generation.until(({ aborted }) => aborted)
   t.ok(generation.released)
 })
@@ -169,7 +169,7 @@ async function untilReceived (socket: Socket, text: string): Promise<void> {
 }
 
 function withResolvers (): { readonly promise: Promise<void>, readonly resolve: () => void } {
-  let resolve = (): void => {}
-  const promise = new Promise<void>(resolvePromise => { resolve = resolvePromise })
-  return { promise, resolve: () => resolve() }
+  let settle = (): void => {}
+  const promise = new Promise<void>(resolve => { settle = resolve })
+  return { promise, resolve: () => settle() }
 }

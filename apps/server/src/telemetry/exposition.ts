@@ -18,14 +18,14 @@ function pythonFloat (digits: string): string {
 /** Renders registries into one text, at most once per `cacheSeconds`: gateways scrape every replica many times a second. */
 export class Exposition {
   readonly contentType = 'text/plain; version=0.0.4; charset=utf-8'
-  readonly #registries: readonly Registry[]
+  readonly #registries: ReadonlyArray<Pick<Registry, 'metrics'>>
   readonly #cacheSeconds: number
   readonly #now: () => number
   #text: Promise<string> | undefined
   #renderedAt = -Infinity
 
   /** @param now monotonic seconds. */
-  constructor (registries: readonly Registry[], cacheSeconds: number, now: () => number) {
+  constructor (registries: ReadonlyArray<Pick<Registry, 'metrics'>>, cacheSeconds: number, now: () => number) {
     this.#registries = registries
     this.#cacheSeconds = cacheSeconds
     this.#now = now

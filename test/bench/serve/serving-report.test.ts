@@ -77,6 +77,13 @@ t.test('TPOT divides by the tokens after the first, ITL pools the gaps of all', 
   t.equal(Number(report['p99.9_itl_ms']).toFixed(6), '499.500000')
 })
 
+t.test('what vLLM has no key for is told beside its keys', async t => {
+  const { daybreak } = servingReport(run, about, at)
+  t.match(daybreak, { client_lag: 0.01, mean_client_queue_ms: 0, mean_first_text_ms: 1000, without_usage: 0 })
+  // The two that succeeded overlap from 0.5 to 1 s: the second's chunks come later.
+  t.match(daybreak, { steady_state: { start: 0.5, duration: 0.5, output_throughput: 6, requests: 0 } })
+})
+
 t.test('requests with one token are left out of TPOT', async t => {
   const single = { ...run, outcomes: [anOutcome({ itls: [], outputTokens: 1 }), anOutcome({ itls: [0.5, 0.5], outputTokens: 3 })] }
   t.match(servingReport(single, about, at), { mean_tpot_ms: 500 })

@@ -42,7 +42,8 @@ type Send = (sample: SampleRequest, queueSeconds: number) => Promise<RequestOutc
 export async function benchServe (flags: ServeFlags, context: CommandContext): Promise<void> {
   const objectives = parseObjectives(flags.goodput)
   const metadata = flags.metadata.reduce<Readonly<Record<string, string>>>((all, text) => keyValue(text, all), {})
-  const client = new ServerClient(new URL(flags.baseUrl ?? `http://${flags.host}:${flags.port}`), headersOf(flags, context))
+  const host = flags.host.includes(':') ? `[${flags.host}]` : flags.host
+  const client = new ServerClient(new URL(flags.baseUrl ?? `http://${host}:${flags.port}`), headersOf(flags, context))
   const note = (text: string): void => { context.stderr.write(`${text}\n`) }
   try {
     const model = flags.servedModelName ?? flags.model ?? await firstModel(client)

@@ -39,6 +39,7 @@ export function servingReport (run: LoadRun, about: RunDescription, date: Date):
   const inputTokens = total(({ promptTokens }) => promptTokens)
   const outputTokens = total(({ outputTokens }) => outputTokens)
   const good = completed.filter(outcome => meetsObjectives(outcome, about.objectives)).length
+  const steady = steadyState(completed)
   const perSecond = (count: number): number => run.duration > 0 ? count / run.duration : 0
   return {
     date: date.toISOString().slice(0, 19).replaceAll('-', '').replaceAll(':', '').replace('T', '-'),
@@ -69,7 +70,15 @@ export function servingReport (run: LoadRun, about: RunDescription, date: Date):
       mean_client_queue_ms: mean(completed.map(({ queueSeconds }) => queueSeconds)) * 1000,
       mean_first_text_ms: mean(completed.map(({ firstTextSeconds }) => firstTextSeconds)) * 1000,
       without_usage: completed.filter(({ hasUsage }) => !hasUsage).length,
-      steady_state: steadyState(completed) ?? null
+      steady_state: steady === undefined
+        ? null
+        : {
+            start: steady.start,
+            duration: steady.duration,
+            output_throughput: steady.outputThroughput,
+            mean_tpot_ms: steady.meanTpotMs,
+            requests: steady.numRequests
+          }
     }
   }
 }

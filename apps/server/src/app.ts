@@ -62,7 +62,10 @@ export function buildApp ({ config, generation, text, model, logger, telemetry }
     // Sockets close themselves when the drain begins; the plugin's own way would say 1005.
     preClose: done => done(),
   })
-  app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'Daybreak', version: '1', description: 'OpenAI-compatible text generation' } } })
+  app.register(swagger, {
+    openapi: { openapi: '3.1.0', info: { title: 'Daybreak', version: '1', description: 'OpenAI-compatible text generation' } },
+    transform: ({ schema, url }) => ({ schema, url: url.replace('*', ':model') }),
+  })
   app.register(async scope => {
     for (const endpoint of generationEndpoints(context)) {
       registerGeneration(scope, endpoint, context)

@@ -18,7 +18,16 @@ export function registerGeneration (app: FastifyInstance, endpoint: GenerationEn
       summary: endpoint.summary,
       tags: ['generation'],
       body: jsonSchema(endpoint.requestSchema),
-      response: { 200: { description: 'The answer; with `stream`, server-sent events of its chunks', ...jsonSchema(completionResponseSchema) }, ...errorResponses },
+      response: {
+        200: {
+          description: 'The answer, whole or as its chunks',
+          content: {
+            'application/json': { schema: jsonSchema(completionResponseSchema) },
+            'text/event-stream': { schema: { type: 'string', description: 'Events of chunks, then [DONE]' } },
+          },
+        },
+        ...errorResponses,
+      },
     },
   }, async (request, reply) => {
     const generation = new GenerationRequest({

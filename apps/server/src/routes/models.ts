@@ -21,7 +21,7 @@ export function registerModels (app: FastifyInstance, { model, names, generation
 
   // A wildcard, because names like `org/model` hold a slash and not every client escapes it.
   app.get<{ Params: { '*': string } }>('/v1/models/*', {
-    schema: { summary: 'One served model', tags, response: { 200: jsonSchema(modelSchema), ...errorResponses } },
+    schema: { summary: 'One served model', tags, params: { type: 'object', properties: { model: { type: 'string' } }, required: ['model'] }, response: { 200: jsonSchema(modelSchema), ...errorResponses } },
   }, async request => {
     const id = request.params['*']
     if (names.resolve(id) === undefined) throw new ApiError('model_not_found', `The model '${id.slice(0, 256)}' does not exist.`, { param: 'model' })

@@ -25,7 +25,9 @@ export const POISON_TOKEN = 666
 export const FAKE_VOCAB_SIZE = 2_048
 export const FAKE_MAX_MODEL_LEN = 512
 
-export const scriptedModel = (script: FakeEngineScript): ModelSource => ({ type: 'synthetic', shape: JSON.stringify(script), seed: 0 })
+export const scriptedShape = (script: FakeEngineScript): string => JSON.stringify(script)
+
+export const scriptedModel = (script: FakeEngineScript): ModelSource => ({ type: 'synthetic', shape: scriptedShape(script), seed: 0 })
 
 export function scriptOf (model: ModelSource): FakeEngineScript {
   const script: FakeEngineScript = model.type === 'synthetic' ? JSON.parse(model.shape) : {}

@@ -22,8 +22,8 @@ import { settledWithin } from './settled-within.ts'
 
 /** Engine processes that one request may see die. */
 const MAX_CRASHES_PER_REQUEST = 3
-/** Time for freeing the device. */
-const EXIT_TIMEOUT_MS = 10_000
+/** Time for freeing the device; the system frees it for a process that is killed, too. */
+const EXIT_TIMEOUT_MS = 3_000
 /** Time for the last bytes to reach their readers once everything has been generated or aborted. */
 const CLOSING_TIMEOUT_MS = 5_000
 

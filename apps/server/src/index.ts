@@ -1,0 +1,11 @@
+/** What another program needs to embed the server: the HTTP surface, the supervised engine behind it, and their settings. */
+export { buildApp } from './app.ts'
+export type { AppOptions } from './app.ts'
+export { httpConfigSchema } from './http-config.ts'
+export type { HttpConfig, ServedModel } from './http-config.ts'
+export { EngineSupervisor } from './generation/engine-supervisor.ts'
+export type { EngineObserver, EngineSupervisorOptions } from './generation/engine-supervisor.ts'
+export type * from './generation/generation-service.ts'
+export { resolveModel } from './models/index.ts'
+export { Telemetry } from './telemetry/telemetry.ts'
+export { openTextService } from './text/index.ts'

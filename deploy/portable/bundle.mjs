@@ -80,7 +80,7 @@ async function pack () {
   const archive = join(output, `${name}.tar.${hasXz ? 'xz' : 'gz'}`)
   say('archive', archive)
   const { code, output: words } = await runTool('tar', ['--owner=0', '--group=0', '--sort=name', hasXz ? '-cJf' : '-czf', archive, '-C', output, name], {
-    env: { ...process.env, XZ_OPT: '-6 -T0' }
+    env: { ...process.env, XZ_OPT: '-3 -T0' }
   })
   if (code !== 0) throw new Error(`tar ended with ${code}: ${words.trim()}`)
   console.log(`${archive}  ${(statSync(archive).size / 1e6).toFixed(1)} MB`)

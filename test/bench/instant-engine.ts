@@ -55,6 +55,7 @@ export class InstantEngine implements GenerationService {
   readonly capacity = { ...fakeCapacity, maxModelLen: 1_000_000 }
   readonly stats = idleStats
   readonly progressing = true
+  readonly numRestarts = 0
   readonly #streams = new Set<InstantStream>()
   readonly #listeners: Array<(step: StepSummary) => void> = []
 

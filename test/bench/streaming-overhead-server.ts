@@ -2,7 +2,7 @@
 import type { AddressInfo } from 'node:net'
 import { buildApp } from '../../apps/server/src/app.ts'
 import { httpConfigSchema } from '../../apps/server/src/http-config.ts'
-import { createLogger } from '../../apps/server/src/telemetry/logger.ts'
+import { createLogger } from '../../apps/server/src/cli/logger.ts'
 import { Telemetry } from '../../apps/server/src/telemetry/telemetry.ts'
 import { fakeTextService } from '../fakes/fake-text-service.ts'
 import { InstantEngine } from './instant-engine.ts'
@@ -14,7 +14,7 @@ const app = buildApp({
   generation,
   text: fakeTextService(),
   model: { id: 'instant', created: 0, ownedBy: 'bench' },
-  logger: createLogger('info', { write () {} }),
+  logger: createLogger('info', 'json', { write () {} }),
   telemetry: new Telemetry({ generation, modelName: 'instant', cacheSeconds: config.metricsCacheSeconds }),
 })
 await app.listen({ host: '127.0.0.1', port: 0 })

@@ -126,6 +126,7 @@ export class FakeGenerationService implements GenerationService {
   capacity: EngineCapacity | undefined = fakeCapacity
   stats: SchedulerStats = idleStats
   progressing = true
+  numRestarts = 0
   /** Thrown by the next `generate` calls while set. */
   refusal: Error | undefined
   readonly streams: FakeStream[] = []

@@ -187,6 +187,21 @@ t.test('a slow reader pauses the generations of its own socket and no others, an
   t.strictSame(c.pauses, [])
 })
 
+t.test('a client that provokes errors and reads none of them is cut off', async t => {
+  const server = await aServer(t, { config: { slowReaderBytes: 16384 } })
+  const client = await aSocket(t, server)
+  const [serverSide] = server.app.websocketServer.clients
+  client.socket.on('error', () => {})
+  client.socket.pause()
+  const nonsense = JSON.stringify({ type: 'cancel', id: 'x'.repeat(128), extra: 1 })
+  for (let sent = 0; serverSide?.readyState === WebSocket.OPEN; sent++) {
+    if (sent > 1_000_000) throw new Error('it was never cut off')
+    client.socket.send(nonsense)
+    if (sent % 1000 === 0) await new Promise(resolve => setImmediate(resolve))
+  }
+  t.not(serverSide?.readyState, WebSocket.OPEN)
+})
+
 t.test('a peer that answers no pings is cut off', async t => {
   const server = await aServer(t, { config: { socketPingSeconds: 0.03 } })
   const socket = new WebSocket(`${server.url.replace('http', 'ws')}/v1/completions`, { autoPong: false })

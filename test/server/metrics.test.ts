@@ -121,7 +121,7 @@ t.test('gauges follow the service\'s snapshot; counters grow on through a restar
   t.equal(sample(before, 'vllm:kv_cache_usage_perc', engine), 0.5)
   t.equal(sample(before, 'vllm:prefix_cache_hits_total', engine), 60)
   server.generation.stats = { ...idleStats, prefixCacheQueries: 10, numPreemptions: 1 }
-  server.telemetry.engineRestarted()
+  server.generation.numRestarts = 1
   const after = (await scrape(server)).text
   t.equal(sample(after, 'vllm:prefix_cache_queries_total', engine), 110)
   t.equal(sample(after, 'vllm:num_preemptions_total', engine), 5)

@@ -47,6 +47,7 @@ t.test('tokenize and detokenize are each other\'s inverse, for texts and convers
   t.match(await ask('/tokenize', { messages: userSays('Hi'), prompt: 'x' }), { error: { code: 'invalid_value', param: 'prompt' } })
   t.match(await ask('/tokenize', {}), { error: { param: 'prompt' } })
   t.match(await ask('/detokenize', { tokens: [258] }), { error: { code: 'invalid_value', param: 'tokens' } })
+  t.match(await ask('/detokenize', { tokens: Array.from({ length: 1001 }, () => 97) }), { error: { code: 'context_length_exceeded', param: 'tokens' } })
   t.match(await ask('/detokenize', { tokens: ['a'] }), { error: { code: 'invalid_type', param: 'tokens[0]' } })
   t.match(await ask('/tokenize', { prompt: 'x', model: 'other' }), { error: { code: 'model_not_found' } })
 })

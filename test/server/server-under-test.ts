@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import { buildApp } from '../../apps/server/src/app.ts'
 import { httpConfigSchema } from '../../apps/server/src/http-config.ts'
 import type { HttpConfig } from '../../apps/server/src/http-config.ts'
-import { createLogger } from '../../apps/server/src/telemetry/logger.ts'
+import { createLogger } from '../../apps/server/src/cli/logger.ts'
 import { Telemetry } from '../../apps/server/src/telemetry/telemetry.ts'
 import { FakeGenerationService } from '../fakes/fake-generation-service.ts'
 import type { FakeScript } from '../fakes/fake-generation-service.ts'
@@ -24,7 +24,7 @@ export async function aServer (t: Test, options: ServerUnderTestOptions = {}) {
   const config = httpConfigSchema.parse({ metricsCacheSeconds: 0, ...options.config })
   const telemetry = new Telemetry({ generation, modelName: 'fake', cacheSeconds: config.metricsCacheSeconds })
   const logLines: string[] = []
-  const logger = createLogger('info', { write: line => { logLines.push(line) } })
+  const logger = createLogger('info', 'json', { write: line => { logLines.push(line) } })
   const app = buildApp({ config, generation, text, telemetry, logger, model: { id: 'fake', created: 1700000000, ownedBy: 'tests', aliases: ['org/fake'] } })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo

@@ -81,7 +81,7 @@ export function buildApp ({ config, generation, text, model, logger, telemetry }
 function newFastify (config: HttpConfig, logger: FastifyBaseLogger): FastifyInstance {
   const app = Fastify({
     loggerInstance: logger,
-    // One line per generation, written when it ends; see GenerationRequest.
+    // One line per generation, written when it ends; see ClientRequest.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     genReqId: requestIdOf,
     bodyLimit: config.bodyLimitBytes,

@@ -8,9 +8,9 @@ const MiB = 1024 * KiB
  * configuration; the command line derives a flag and a `DAYBREAK_…` variable from each, with `describe` as its help.
  */
 export const httpConfigSchema = z.strictObject({
-  // Extra names let a client keep the name of the model it used before; metrics always carry the model's own.
+  // The first is the model's name in the list, in metrics and for requests that name none; each answers under the name asked for.
   servedModelNames: z.array(z.string().min(1).max(256)).max(16).default([])
-    .describe('Names the model answers to besides its own'),
+    .describe('Names the model answers to, the main one first; its own keeps working'),
   // A prompt of 128k tokens is about 600 KB of English; four times that in escaped JSON still fits.
   bodyLimitBytes: z.int().min(KiB).max(256 * MiB).default(4 * MiB)
     .describe('Largest request body, in bytes'),

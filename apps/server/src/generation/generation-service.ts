@@ -34,6 +34,8 @@ export interface GenerationService {
   readonly stats: SchedulerStats
   /** False when work is queued and no step has finished for the configured time: what `/health` reports. */
   readonly progressing: boolean
+  /** Times the engine process was replaced since the start. */
+  readonly numRestarts: number
   /**
    * Queues a request. Never rejects for a full pool: it waits.
    * @throws QueueFullError when the bounded queue is full, ServiceUnavailableError while not ready.

@@ -76,10 +76,11 @@ export async function planCompletion (request: CompletionRequest, context: PlanC
   const prompts = await Promise.all(request.prompts.map(async (prompt, i) => {
     const param = request.prompts.length === 1 ? 'prompt' : `prompt[${i}]`
     const tokens = await promptTokens(prompt, param, request.add_special_tokens ?? true, context)
+    const maxTokens = fitContext(tokens.length, request.max_tokens, 16, param, context)
     return {
       tokens,
+      maxTokens,
       echo: !echo ? '' : typeof prompt === 'string' ? prompt : context.text.decode(tokens, { skipSpecialTokens: false }),
-      maxTokens: fitContext(tokens.length, request.max_tokens, 16, param, context),
       sampling: choiceSampling(request, request.logprobs, context),
     }
   }))

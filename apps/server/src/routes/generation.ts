@@ -7,8 +7,8 @@ import type { GenerationPlan } from '../openai/generation-plan.ts'
 import { completionResponseSchema, errorResponses, jsonSchema } from '../openai/response-schemas.ts'
 import type { ServerContext } from '../server-context.ts'
 import { monotonicSeconds } from '../telemetry/monotonic-seconds.ts'
-import { EventStream } from '../transport/event-stream.ts'
-import { GenerationRequest } from '../transport/generation-request.ts'
+import { ServerSentEvents } from '../transport/server-sent-events.ts'
+import { ClientRequest } from '../transport/client-request.ts'
 import { ReaderPressure } from '../transport/reader-pressure.ts'
 
 /** POST of a generation: one JSON object, or a stream of events. */
@@ -30,7 +30,7 @@ export function registerGeneration (app: FastifyInstance, endpoint: GenerationEn
       },
     },
   }, async (request, reply) => {
-    const generation = new GenerationRequest({
+    const generation = new ClientRequest({
       context, endpoint, body: request.body, log: request.log, arrivedAt: monotonicSeconds() - reply.elapsedTime / 1000,
     })
     // In every phase: while tokenising, queued, prefilling and decoding; streamed or not.
@@ -45,7 +45,7 @@ export function registerGeneration (app: FastifyInstance, endpoint: GenerationEn
   })
 }
 
-async function whole (plan: GenerationPlan, generation: GenerationRequest, _request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function whole (plan: GenerationPlan, generation: ClientRequest, _request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const run = generation.start(plan, noOutput)
   await run.finished()
   if (run.error !== undefined) throw run.error
@@ -54,7 +54,7 @@ async function whole (plan: GenerationPlan, generation: GenerationRequest, _requ
   return reply.type('application/json; charset=utf-8').send(JSON.stringify(run.whole()))
 }
 
-async function stream (plan: GenerationPlan, generation: GenerationRequest, request: FastifyRequest, reply: FastifyReply, { config, telemetry, keepAlive }: ServerContext): Promise<FastifyReply> {
+async function stream (plan: GenerationPlan, generation: ClientRequest, request: FastifyRequest, reply: FastifyReply, { config, telemetry, keepAlive }: ServerContext): Promise<FastifyReply> {
   const pressure = new ReaderPressure({
     limitBytes: config.slowReaderBytes,
     patienceMs: config.slowReaderSeconds * 1000,
@@ -68,7 +68,7 @@ async function stream (plan: GenerationPlan, generation: GenerationRequest, requ
       reply.raw.destroy()
     },
   })
-  const events = new EventStream({
+  const events = new ServerSentEvents({
     response: reply.raw, keepAlive, pressure, onKeepAlive: () => telemetry.keepAliveSent(), now: () => performance.now(),
   })
   // Throws while an ordinary error response is still possible.

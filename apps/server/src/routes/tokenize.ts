@@ -40,8 +40,12 @@ export function registerTokenize (app: FastifyInstance, context: ServerContext):
     schema: { summary: 'Text of token ids', tags, body: jsonSchema(detokenizeSchema), response: { 200: jsonSchema(detokenizeResponseSchema), ...errorResponses } },
   }, async request => {
     const body = parse(detokenizeSchema, request.body, config.maxJsonDepth)
-    planContext(context, body.model ?? undefined)
+    const { capacity } = planContext(context, body.model ?? undefined)
     const tokens = parseTokens(body.tokens, 'tokens')
+    // Decoding runs on the event loop: no more than any answer could have.
+    if (tokens.length > capacity.maxModelLen) {
+      throw new ApiError('context_length_exceeded', `Invalid value for 'tokens': ${tokens.length} tokens, the model's context holds ${capacity.maxModelLen}.`, { param: 'tokens' })
+    }
     const outside = tokens.find(token => token >= text.vocabSize)
     if (outside !== undefined) {
       throw new ApiError('invalid_value', `Invalid value for 'tokens': token id ${outside} is outside the vocabulary of ${text.vocabSize}.`, { param: 'tokens' })

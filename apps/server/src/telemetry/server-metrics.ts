@@ -6,6 +6,7 @@ import { errorShapes } from '../errors.ts'
 import type { GenerationService } from '../generation/generation-service.ts'
 import { stepBuckets } from './buckets.ts'
 import type { AbortCause, RequestPhase } from './generation-observer.ts'
+import { SnapshotCounter } from './snapshot-counter.ts'
 
 export interface ResponseRecord {
   /** The route's pattern, never the path asked for: its values are few. */
@@ -32,7 +33,6 @@ export class ServerMetrics {
   readonly #rejections: Counter<'reason'>
   readonly #keepAlives: Counter
   readonly #pauses: Counter
-  readonly #restarts: Counter
   readonly #eventLoopDelay = monitorEventLoopDelay({ resolution: 10 })
 
   constructor (registry: Registry) {
@@ -51,7 +51,6 @@ export class ServerMetrics {
     this.#rejections = new Counter({ name: 'daybreak_rejections_total', help: 'Requests refused, by error code.', labelNames: ['reason'], registers })
     this.#keepAlives = new Counter({ name: 'daybreak_keep_alives_total', help: 'Keep-alive comments sent on silent streams.', registers })
     this.#pauses = new Counter({ name: 'daybreak_slow_reader_pauses_total', help: 'Times that generations were paused because their reader lagged.', registers })
-    this.#restarts = new Counter({ name: 'daybreak_engine_restarts_total', help: 'Times the engine process was restarted.', registers })
     for (const phase of phases) for (const cause of causes) this.#aborts.inc({ phase, cause }, 0)
     for (const reason of Object.keys(errorShapes)) this.#rejections.inc({ reason }, 0)
     this.#registerEventLoopDelay(registry)
@@ -70,13 +69,19 @@ export class ServerMetrics {
   requestRejected (reason: ErrorCode): void { this.#rejections.inc({ reason }) }
   keepAliveSent (): void { this.#keepAlives.inc() }
   readerPaused (): void { this.#pauses.inc() }
-  engineRestarted (): void { this.#restarts.inc() }
 
-  observeSteps (generation: GenerationService, registry: Registry): void {
+  observeEngine (generation: GenerationService, registry: Registry): void {
     const registers = [registry]
     const host = new Histogram({ name: 'daybreak_step_host_seconds', help: 'Host time of one engine step: encoding and submitting.', buckets: stepBuckets, registers })
     const device = new Histogram({ name: 'daybreak_step_device_seconds', help: 'Device time of one engine step.', buckets: stepBuckets, registers })
     const sequences = new Histogram({ name: 'daybreak_step_sequences', help: 'Sequences in one engine step.', buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512], registers })
+    const restarts = new SnapshotCounter()
+    new Counter({
+      name: 'daybreak_engine_restarts_total',
+      help: 'Times the engine process was restarted.',
+      registers,
+      collect () { this.inc(restarts.growth(generation.numRestarts)) },
+    }).inc(0)
     generation.onStep(step => {
       host.observe(step.hostSeconds)
       device.observe(step.deviceSeconds)

@@ -33,7 +33,7 @@ export class Telemetry implements GenerationObserver {
     this.#requests = new GenerationMetrics(vllm)
     this.#server = new ServerMetrics(own)
     registerEngineMetrics(vllm, generation)
-    this.#server.observeSteps(generation, own)
+    this.#server.observeEngine(generation, own)
     registerProcessMetrics(own)
     this.#exposition = new Exposition([vllm, own], cacheSeconds, monotonicSeconds)
     this.contentType = this.#exposition.contentType
@@ -59,8 +59,6 @@ export class Telemetry implements GenerationObserver {
   observeResponse (record: ResponseRecord): void { this.#server.observeResponse(record) }
   keepAliveSent (): void { this.#server.keepAliveSent() }
   readerPaused (): void { this.#server.readerPaused() }
-  /** For the supervisor of the engine process. */
-  engineRestarted (): void { this.#server.engineRestarted() }
   /** Stops measuring the event loop, which would keep nothing alive but costs a timer. */
   close (): void { this.#server.close() }
 

@@ -5,12 +5,15 @@ import type { GenerationEndpoint } from '../openai/generation-endpoint.ts'
 import type { GenerationOutput } from '../openai/generation-output.ts'
 import type { ServerContext } from '../server-context.ts'
 import { monotonicSeconds } from '../telemetry/monotonic-seconds.ts'
-import { GenerationRequest } from './generation-request.ts'
+import { ClientRequest } from './client-request.ts'
 import { ReaderPressure } from './reader-pressure.ts'
 import { idInFrame, parseClientFrame, serverFrame } from './socket-frames.ts'
 
-/** WebSocket close codes (RFC 6455, section 7.4.1). */
+/** WebSocket close code (RFC 6455, section 7.4.1). */
 const GOING_AWAY = 1001
+
+/** A paused engine still delivers the steps it had begun: far less than this many times the limit. */
+const HARD_LIMIT_FACTOR = 16
 
 /** Serves requests over `socket` until it closes. */
 export function serveGenerationSocket (socket: WebSocket, endpoint: GenerationEndpoint, context: ServerContext, log: FastifyBaseLogger): void {
@@ -26,7 +29,7 @@ class GenerationSocket {
   readonly #endpoint: GenerationEndpoint
   readonly #context: ServerContext
   readonly #log: FastifyBaseLogger
-  readonly #requests = new Map<string, GenerationRequest>()
+  readonly #requests = new Map<string, ClientRequest>()
   readonly #pressure: ReaderPressure
   readonly #ping: NodeJS.Timeout
   readonly #offDrain: () => void
@@ -68,7 +71,7 @@ class GenerationSocket {
 
   async #generate (id: string, body: unknown): Promise<void> {
     const log = this.#log.child({ socketRequestId: id })
-    const request = new GenerationRequest({ context: this.#context, endpoint: this.#endpoint, body, log, arrivedAt: monotonicSeconds() })
+    const request = new ClientRequest({ context: this.#context, endpoint: this.#endpoint, body, log, arrivedAt: monotonicSeconds() })
     this.#requests.set(id, request)
     if (this.#pressure.paused) request.pause()
     try {
@@ -103,7 +106,10 @@ class GenerationSocket {
   #send (frame: string): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return
     this.#socket.send(frame, this.#sent)
-    this.#pressure.written(this.#socket.bufferedAmount)
+    const unread = this.#socket.bufferedAmount
+    this.#pressure.written(unread)
+    // Pausing generations does not stop a client that asks for error frames and reads none of them.
+    if (unread > HARD_LIMIT_FACTOR * this.#context.config.slowReaderBytes) this.#socket.terminate()
   }
 
   readonly #sent = (): void => {

@@ -4,7 +4,7 @@ import type { GenerationOutput } from '../openai/generation-output.ts'
 import type { KeepAlive, KeptAlive } from './keep-alive.ts'
 import type { ReaderPressure } from './reader-pressure.ts'
 
-export interface EventStreamOptions {
+export interface ServerSentEventsOptions {
   readonly response: ServerResponse
   readonly keepAlive: KeepAlive
   readonly pressure: ReaderPressure
@@ -17,7 +17,7 @@ export interface EventStreamOptions {
  * Server-sent events over one HTTP response. Headers go out at once and comments fill silences, because clients and proxies
  * give up on a connection that says nothing during a long prefill. Chunks of one flush share one write.
  */
-export class EventStream implements GenerationOutput, KeptAlive {
+export class ServerSentEvents implements GenerationOutput, KeptAlive {
   readonly #response: ServerResponse
   readonly #keepAlive: KeepAlive
   readonly #pressure: ReaderPressure
@@ -26,7 +26,7 @@ export class EventStream implements GenerationOutput, KeptAlive {
   #queued = ''
   lastWriteAt = 0
 
-  constructor ({ response, keepAlive, pressure, onKeepAlive, now }: EventStreamOptions) {
+  constructor ({ response, keepAlive, pressure, onKeepAlive, now }: ServerSentEventsOptions) {
     this.#response = response
     this.#keepAlive = keepAlive
     this.#pressure = pressure

@@ -9,7 +9,7 @@ import type { AbortCause } from '../telemetry/generation-observer.ts'
 import { monotonicSeconds } from '../telemetry/monotonic-seconds.ts'
 import type { Stoppable } from './active-requests.ts'
 
-export interface GenerationRequestOptions {
+export interface ClientRequestOptions {
   readonly context: ServerContext
   readonly endpoint: GenerationEndpoint
   readonly body: unknown
@@ -22,14 +22,14 @@ export interface GenerationRequestOptions {
  * One request of a client from its body to its end, whatever carries it: planned, run, logged, and stoppable at every moment,
  * also before there is anything to run. Counted as active until `close`.
  */
-export class GenerationRequest implements Stoppable {
-  readonly #options: GenerationRequestOptions
+export class ClientRequest implements Stoppable {
+  readonly #options: ClientRequestOptions
   readonly #deadline: NodeJS.Timeout
   #run: GenerationRun | undefined
   #stopped: { readonly cause: AbortCause, readonly error: ApiError | undefined } | undefined
   #paused = false
 
-  constructor (options: GenerationRequestOptions) {
+  constructor (options: ClientRequestOptions) {
     this.#options = options
     const { config, active } = options.context
     this.#deadline = setTimeout(() => {

@@ -7,10 +7,12 @@ export interface BannerFacts {
   readonly address: string
   readonly capacity: EngineCapacity
   readonly report: EngineReport
+  /** From listening to ready. */
+  readonly readySeconds: number
 }
 
 /** What the server tells its operator once, when it is ready: what runs, on what, with how much room, and how to try it. */
-export function banner ({ model, address, capacity, report }: BannerFacts): string {
+export function banner ({ model, address, capacity, report, readySeconds }: BannerFacts): string {
   const { adapter } = report
   const tokens = capacity.numKVBlocks * capacity.blockSize
   const rows: ReadonlyArray<readonly [string, string]> = [
@@ -19,7 +21,7 @@ export function banner ({ model, address, capacity, report }: BannerFacts): stri
     ['dtype', report.dtype],
     ['KV cache', `${capacity.numKVBlocks} blocks × ${capacity.blockSize} = ${tokens.toLocaleString('en')} tokens, ${formatByteSize(report.kvCacheBytes)}`],
     ['context', `${capacity.maxModelLen.toLocaleString('en')} tokens, up to ${capacity.maxSequences} sequences a step`],
-    ['loaded in', `${report.loadSeconds.toFixed(1)} s`],
+    ['ready in', `${readySeconds.toFixed(1)} s`],
     ['address', address]
   ]
   const width = Math.max(...rows.map(([label]) => label.length))

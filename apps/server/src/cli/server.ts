@@ -63,6 +63,7 @@ export class Server {
   readonly #supervisor: EngineSupervisor
   readonly #app: FastifyInstance
   #address = ''
+  #listeningSince = 0
 
   private constructor (parts: ServerParts, directory: string, environment: ServeEnvironment) {
     this.#settings = parts.settings
@@ -89,7 +90,7 @@ export class Server {
       onReady: (capacity, report) => {
         this.#progress.stop()
         if (this.#supervisor.numRestarts > 0) this.#logger.warn({ event: 'engine-restarted', restarts: this.#supervisor.numRestarts })
-        else this.#context.stdout.write(banner({ model: this.#model.id, address: this.#address, capacity, report }))
+        else this.#context.stdout.write(banner({ model: this.#model.id, address: this.#address, capacity, report, readySeconds: this.#secondsSinceListening() }))
       },
       onRestart: numReplayed => this.#logger.warn({ event: 'requests-replayed', numReplayed }),
       onFailed: failure => this.#failed(failure)
@@ -129,6 +130,7 @@ export class Server {
       await this.#text.close()
       throw error instanceof Error ? listenFailure(error, host, port) : error
     }
+    this.#listeningSince = systemClock.now()
     this.#supervisor.start()
   }
 
@@ -146,6 +148,8 @@ export class Server {
     await this.#text.close()
     this.#logger.info({ event: 'stopped' })
   }
+
+  #secondsSinceListening (): number { return (systemClock.now() - this.#listeningSince) / 1000 }
 
   /** A server that can never answer again is better replaced than kept. */
   #failed (failure: EngineFailure): void {

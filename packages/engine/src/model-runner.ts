@@ -1,7 +1,9 @@
 import type { ForwardBatch, ModelRunner, RunnerLimits, ScoredToken, SampledToken, StepResult, TokenHistory, TokenLogprob } from './contract.ts'
 import type { GpuDevice } from './device/gpu-device.ts'
 import { ReadbackRing } from './device/readback.ts'
-import { DeviceLostError, InvalidBatchError } from './errors.ts'
+import { profileList } from './device/pass-profiler.ts'
+import type { KernelTime } from './device/pass-profiler.ts'
+import { DeviceLostError, InvalidBatchError, UnsupportedModelError } from './errors.ts'
 import { CommandList } from './kernels/command-list.ts'
 import type { KVStorage } from './kv-storage.ts'
 import type { ActivationBuffers } from './layers/activation-buffers.ts'
@@ -75,6 +77,19 @@ export class GpuModelRunner implements ModelRunner {
       deviceSeconds: this.#timer.seconds(data, bytes) ?? (performance.now() - submitted) / 1000,
       hostSeconds: (submitted - started) / 1000
     }
+  }
+
+  /**
+   * Runs a batch's kernels one by one and times them: for benches, never between steps that are in flight. What it samples is
+   * written to the batch's state rows as usual and not reported.
+   * @throws InvalidBatchError; UnsupportedModelError where the adapter has no timestamps
+   */
+  async profile (batch: ForwardBatch): Promise<KernelTime[]> {
+    const { device, packer, buffers } = this.#parts
+    if (!device.capabilities.timestamps) throw new UnsupportedModelError({ field: 'profile', value: true, supported: 'adapters with timestamp queries' })
+    const { shape, words } = packer.pack(batch)
+    device.queue.writeBuffer(buffers.step, 0, words)
+    return await profileList(device, this.#list(shape))
   }
 
   async [Symbol.asyncDispose] (): Promise<void> {

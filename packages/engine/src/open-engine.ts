@@ -3,11 +3,13 @@ import { GpuDevice } from './device/gpu-device.ts'
 import type { DisabledFeature } from './device/gpu-device.ts'
 import type { Engine, EngineOptions, StorageType } from './engine.ts'
 import { UnsupportedModelError } from './errors.ts'
+import { fitsMma } from './kernels/matmul/matmul-variants.ts'
+import type { WeightLayout } from './kernels/matmul/weight-layout.ts'
 import { sample } from './kernels/model-kernels.ts'
 import { PipelineCache } from './kernels/pipeline-cache.ts'
 import { KVStorage } from './kv-storage.ts'
 import { createActivationBuffers, partialSplits } from './layers/activation-buffers.ts'
-import { tileTokens } from './layers/attention.ts'
+import { attentionTileShape } from './layers/attention.ts'
 import { createRotaryTable } from './layers/rotary-table.ts'
 import { GpuModelRunner } from './model-runner.ts'
 import { Llama } from './models/llama.ts'
@@ -48,7 +50,11 @@ export async function openEngine (options: EngineOptions, debug: EngineDebugOpti
 async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOptions, started: number): Promise<Engine> {
   const storage = chooseStorage(device, options.dtype)
   options.onProgress({ stage: 'adapter', done: 1, total: 1, detail: `${device.report.name}, ${storage}` })
-  const activation: StorageType = 'f32'
+  // Tensor cores multiply f16 by f16; everywhere else activations stay f32.
+  const tensorCores = storage === 'f16' && device.capabilities.subgroupMatrix &&
+    fitsMma([config.hiddenSize, config.intermediateSize, config.numHeads * config.headDim, config.numKVHeads * config.headDim, config.vocabSize])
+  const layout: WeightLayout = tensorCores ? 'tiled' : 'interleaved'
+  const activation: StorageType = tensorCores ? 'f16' : 'f32'
   const pipelines = new PipelineCache(device, storage, activation)
   const maxModelLen = Math.min(options.maxModelLen ?? config.maxPositionEmbeddings, config.maxPositionEmbeddings)
   const shape = {
@@ -59,10 +65,10 @@ async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOp
     blockSize: options.blockSize,
     vocabSize: config.vocabSize
   }
-  const group = config.numHeads / config.numKVHeads
-  const stepLayout = { tileTokens: tileTokens(group), partialSplits: partialSplits(config, shape, device.capabilities.maxBindingBytes) }
+  const tile = attentionTileShape(config, storage, device.capabilities)
+  const stepLayout = { tileTokens: tile.queries, partialSplits: partialSplits(config, shape, device.capabilities.maxBindingBytes) }
   const stepWords = new StepPacker({ ...shape, numKVBlocks: 0 }, stepLayout).maxWords
-  const target = { device, pipelines, storage, layout: 'interleaved' as const, onProgress: options.onProgress }
+  const target = { device, pipelines, storage, layout, onProgress: options.onProgress }
   const weights = options.model.type === 'synthetic'
     ? await synthesizeLlama(options.model.seed, config, target)
     : await loadLlama(options.model.path, config, target)
@@ -81,7 +87,7 @@ async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOp
   const limits: RunnerLimits = { ...shape, numKVBlocks: kv.numBlocks }
 
   options.onProgress({ stage: 'kernels', done: 0, total: 0, detail: 'compiling kernels' })
-  const context = { device, pipelines, config, buffers, blockSize: options.blockSize }
+  const context = { device, pipelines, config, buffers, blockSize: options.blockSize, tile }
   const model = await Llama.create(context, weights, kv.layers, rotation)
   const threads = Math.min(device.capabilities.maxWorkgroupThreads, device.capabilities.software ? 32 : 1024)
   const sampler = await pipelines.get(sample, { VOCAB: config.vocabSize, THREADS: threads, RESULT_WORDS: resultWords })

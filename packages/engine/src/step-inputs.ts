@@ -1,6 +1,6 @@
 import type { ForwardBatch, ForwardSequence, RunnerLimits, SamplingParams } from './contract.ts'
 import { InvalidBatchError } from './errors.ts'
-import { attentionSplit } from './kernels/attention/attention.ts'
+import { attentionSplit } from './kernels/attention/attention-order.ts'
 
 /** Most alternatives a sampled token reports. */
 export const maxTopLogprobs = 20

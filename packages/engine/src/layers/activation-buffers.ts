@@ -1,7 +1,7 @@
 import type { RunnerLimits } from '../contract.ts'
 import type { GpuDevice } from '../device/gpu-device.ts'
 import type { StorageType } from '../engine.ts'
-import { attentionSplit } from '../kernels/attention/attention.ts'
+import { attentionSplit } from '../kernels/attention/attention-order.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import { resultWords } from '../step-inputs.ts'
 

@@ -1,16 +1,33 @@
-import { attentionSplit, attentionSplitKernel, attentionTileKernel } from '../kernels/attention/attention.ts'
+import { attentionSplit } from '../kernels/attention/attention-order.ts'
+import { attentionSplitKernel } from '../kernels/attention/attention-split.ts'
+import { attentionTileBytes, attentionTileKernel } from '../kernels/attention/attention-tile.ts'
+import type { AttentionTileShape } from '../kernels/attention/attention-tile.ts'
+import type { DeviceCapabilities } from '../device/gpu-device.ts'
+import type { StorageType } from '../engine.ts'
+import type { ModelConfig } from '../models/model-config.ts'
 import type { CommandList } from '../kernels/command-list.ts'
 import { attentionReduce } from '../kernels/model-kernels.ts'
 import type { Pipeline } from '../kernels/pipeline-cache.ts'
 import type { StepShape } from '../step-inputs.ts'
+import { UnsupportedModelError } from '../errors.ts'
 import type { LayerContext } from './layer-context.ts'
 
-/** Query rows a tile workgroup serves at most: more reuse of keys and values, until workgroup memory runs out. */
-const TILE_ROWS = 16
+/** Query rows a tile workgroup serves at most: keys and values are reused by all of them. */
+const TILE_ROWS = 32
 
-/** Query tokens in one attention tile of a model with this many query heads per KV head. */
-export function tileTokens (group: number): number {
-  return Math.max(1, Math.floor(TILE_ROWS / group))
+/** The largest attention tile for a model that fits the adapter's workgroup memory. */
+export function attentionTileShape (config: ModelConfig, storage: StorageType, capabilities: DeviceCapabilities): AttentionTileShape {
+  const group = config.numHeads / config.numKVHeads
+  const least = Math.max(64, Math.ceil(config.headDim / 4 / 32) * 32)
+  const threads = Math.max(least, capabilities.software ? 64 : 128)
+  const base = { headDim: config.headDim, group, threads }
+  for (let rows = Math.max(TILE_ROWS, group); rows >= group; rows = Math.floor(rows / 2)) {
+    for (const staged of [128, 64]) {
+      const shape = { ...base, queries: Math.max(1, Math.floor(rows / group)), staged }
+      if (attentionTileBytes(shape, storage === 'f16' ? 2 : 4) <= capabilities.maxWorkgroupBytes) return shape
+    }
+  }
+  throw new UnsupportedModelError({ field: 'head_dim', value: config.headDim, supported: `what fits ${capabilities.maxWorkgroupBytes} bytes of workgroup memory` })
 }
 
 type SplitPipeline = Pipeline<ReturnType<typeof attentionSplitKernel>['bindings']>
@@ -35,14 +52,11 @@ export class Attention {
   }
 
   static async create (context: LayerContext): Promise<Attention> {
-    const { config, pipelines, blockSize, device } = context
-    const group = config.numHeads / config.numKVHeads
-    const least = Math.ceil(config.headDim / 4 / 32) * 32
-    const threads = Math.max(least, device.capabilities.software ? 64 : 128)
+    const { config, pipelines, blockSize, tile: tileShape } = context
     const sizes = { NUM_KV_HEADS: config.numKVHeads, BLOCK_SIZE: blockSize }
     const [split, tile, reduce] = await Promise.all([
-      pipelines.get(attentionSplitKernel({ headDim: config.headDim, group, queries: 1, threads }), sizes),
-      pipelines.get(attentionTileKernel({ headDim: config.headDim, group, queries: tileTokens(group), threads }), sizes),
+      pipelines.get(attentionSplitKernel(tileShape), sizes),
+      pipelines.get(attentionTileKernel(tileShape), sizes),
       pipelines.get(attentionReduce, { NUM_HEADS: config.numHeads, HEAD_DIM: config.headDim, SPLIT: attentionSplit })
     ])
     return new Attention(context, split, tile, reduce)

@@ -1,4 +1,5 @@
 import type { GpuDevice } from '../device/gpu-device.ts'
+import type { AttentionTileShape } from '../kernels/attention/attention-tile.ts'
 import type { PipelineCache } from '../kernels/pipeline-cache.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import type { ActivationBuffers } from './activation-buffers.ts'
@@ -10,4 +11,5 @@ export interface LayerContext {
   readonly config: ModelConfig
   readonly buffers: ActivationBuffers
   readonly blockSize: number
+  readonly tile: AttentionTileShape
 }

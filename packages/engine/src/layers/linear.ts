@@ -1,5 +1,5 @@
 import type { CommandList } from '../kernels/command-list.ts'
-import { fmaMatmul } from '../kernels/matmul/fma-matmul.ts'
+import { matmulVariants } from '../kernels/matmul/matmul-variants.ts'
 import type { Epilogue, WeightLayout } from '../kernels/matmul/weight-layout.ts'
 import type { Pipeline, PipelineCache } from '../kernels/pipeline-cache.ts'
 import type { GpuDevice } from '../device/gpu-device.ts'
@@ -28,7 +28,10 @@ type MatmulBindings = { readonly x: 'read', readonly weight: 'read', readonly st
 interface Variant {
   /** Rows of x a workgroup serves. */
   readonly rows: number
+  /** Output columns a workgroup computes. */
   readonly columns: number
+  /** Most rows of x this variant is chosen for. */
+  readonly upTo: number
   readonly pipelines: ReadonlyArray<Pipeline<MatmulBindings>>
 }
 
@@ -63,8 +66,7 @@ export class Linear {
     options: { readonly device: GpuDevice, readonly pipelines: PipelineCache, readonly logitRows: boolean },
     buffers: LinearBuffers
   ): Promise<Linear> {
-    const variants = await Promise.all(fmaShapes(weight, options.device).map(async ({ rows, columns, splits, parallelSplits }) => {
-      const kernel = fmaMatmul({ rows, columns, splits, parallelSplits, epilogue })
+    const variants = await Promise.all(matmulVariants(weight, epilogue, options.device).map(async ({ kernel, rows, columns, upTo }) => {
       const pipelines = await Promise.all(weight.parts.map(part => options.pipelines.get(kernel, {
         K: weight.k,
         N: part.columns * (weight.gated ? 2 : 1),
@@ -73,14 +75,14 @@ export class Linear {
         OWN_COLUMNS: part.columns,
         LOGIT_ROWS: Number(options.logitRows)
       })))
-      return { rows, columns, pipelines }
+      return { rows, columns, upTo, pipelines }
     }))
     return new Linear(label, weight, variants, buffers)
   }
 
   /** @param rows rows of x */
   record (list: CommandList, rows: number): void {
-    const variant = this.#variants.find(v => v.rows >= rows) ?? this.#variants.at(-1)
+    const variant = this.#variants.find(v => v.upTo >= rows)
     if (variant === undefined) return
     this.#weight.parts.forEach((part, i) => {
       const pipeline = variant.pipelines[i]
@@ -89,19 +91,4 @@ export class Linear {
       list.dispatch(this.#label, pipeline, group, [Math.ceil(part.columns / variant.columns), Math.ceil(rows / variant.rows), 1])
     })
   }
-}
-
-/**
- * The FMA variants for a weight, by ascending rows. `splits` follows from the adapter and the weight alone (fma-matmul.ts says why).
- * A software adapter has a handful of wide cores: one thread a column and no barrier is fastest. A GPU needs K cut up to be filled.
- */
-function fmaShapes (weight: LinearWeight, device: GpuDevice): Array<{ rows: number, columns: number, splits: number, parallelSplits: boolean }> {
-  if (device.capabilities.software) {
-    return [1, 2, 4, 8].map(rows => ({ rows, columns: 32, splits: 1, parallelSplits: false }))
-  }
-  const splits = Math.min(8, Math.max(1, Math.floor(weight.k / 64)))
-  return [
-    ...[1, 2, 4, 8].map(rows => ({ rows, columns: 32, splits, parallelSplits: true })),
-    { rows: 16, columns: 64, splits, parallelSplits: false }
-  ]
 }

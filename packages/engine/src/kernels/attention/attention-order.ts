@@ -1,0 +1,91 @@
+/**
+ * The order in which attention adds up, shared by all its kernels so that they give the same bits:
+ *
+ * 1. Keys are taken in splits of 128 by absolute position. A score is a chain of fma over d ascending; m is the maximum over the
+ *    keys of the split the query may see; p = e^(s−m).
+ * 2. Within a split, runs of 32 keys: l and o of a run are chains over its keys ascending, from zero; the runs' sums are added
+ *    ascending to a zero.
+ * 3. Splits are merged ascending: M' = max(M, m), O' = fma(O, e^(M−M'), o·e^(m−M')), L' likewise.
+ *
+ * Nothing here depends on how many queries are attended at once or where a prompt was cut, so a row's bits do not either.
+ */
+export const attentionSplit = 128
+export const attentionRun = 32
+
+export interface AttentionShape {
+  readonly headDim: number
+  /** Query heads per KV head. */
+  readonly group: number
+  /** Threads in a workgroup: at least headDim / 4, and 64 or 128 in the tile form. */
+  readonly threads: number
+}
+
+/** Declarations and functions every attention kernel has; `rows` query rows a workgroup. */
+export function attentionPrelude (shape: AttentionShape, rows: number): string {
+  return `
+override NUM_KV_HEADS: u32;
+override BLOCK_SIZE: u32;
+const VECTORS = ${shape.headDim / 4}u;
+const SPLIT = ${attentionSplit}u;
+const RUN = ${attentionRun}u;
+const THREADS = ${shape.threads}u;
+const ROWS = ${rows}u;
+const GROUP = ${shape.group}u;
+const LOWEST = -3.4028234e38;
+var<workgroup> queries: array<vec4<f32>, ${rows * shape.headDim / 4}>;
+var<workgroup> scores: array<vec4<f32>, ${rows * attentionSplit / 4}>;   // [row][key / 4]
+var<workgroup> maxima: array<f32, ${rows * 8}>;
+var<workgroup> row_max: array<f32, ${rows}>;
+var<workgroup> block_base: array<u32, ${attentionSplit}>;                // vector index of slot 0 of each block of the split, keys
+
+/** Looks the split's blocks up once. */
+fn find_blocks(table: u32, start: u32, keys: u32, head: u32, thread: u32) {
+  let first = start / BLOCK_SIZE;
+  let last = (start + keys - 1u) / BLOCK_SIZE;
+  for (var b = first + thread; b <= last; b += THREADS) {
+    block_base[b - first] = (table_entry(table, b) * 2u * NUM_KV_HEADS + head) * BLOCK_SIZE * VECTORS;
+  }
+}
+
+/** Vector index of key j of the split; its value lies VALUE_OFFSET further. */
+fn key_vector(start: u32, j: u32) -> u32 {
+  let at = start % BLOCK_SIZE + j;
+  return block_base[at / BLOCK_SIZE] + (at % BLOCK_SIZE) * VECTORS;
+}
+fn value_offset() -> u32 { return NUM_KV_HEADS * BLOCK_SIZE * VECTORS; }
+
+/** Turns a split's scores into e^(s - m) and leaves m in row_max; row r sees the first visible(r) keys. Barriers inside. */
+fn softmax_in_place(keys: u32, first_position: u32, last_row_token: u32, start: u32, thread: u32) {
+  workgroupBarrier();
+  for (var i = thread; i < ROWS * 8u; i += THREADS) {
+    let r = i >> 3u;
+    let visible = visible_keys(r, keys, first_position, last_row_token, start);
+    var top = LOWEST;
+    for (var j = i & 7u; j < visible; j += 8u) { top = max(top, scores[(r * SPLIT + j) >> 2u][j & 3u]); }
+    maxima[i] = top;
+  }
+  workgroupBarrier();
+  for (var r = thread; r < ROWS; r += THREADS) {
+    var top = maxima[r * 8u];
+    for (var t = 1u; t < 8u; t++) { top = max(top, maxima[r * 8u + t]); }
+    row_max[r] = top;
+  }
+  workgroupBarrier();
+  for (var i = thread; i < ROWS * SPLIT / 4u; i += THREADS) {
+    let r = i / (SPLIT / 4u);
+    let j = i % (SPLIT / 4u) * 4u;
+    if (j < keys) {
+      let visible = visible_keys(r, keys, first_position, last_row_token, start);
+      let seen = vec4<bool>(j < visible, j + 1u < visible, j + 2u < visible, j + 3u < visible);
+      scores[i] = select(vec4<f32>(0.0), exp(scores[i] - row_max[r]), seen);
+    }
+  }
+  workgroupBarrier();
+}
+
+/** Keys of the split at or before the query of row r; rows past the tile repeat its last token. */
+fn visible_keys(r: u32, keys: u32, first_position: u32, last_row_token: u32, start: u32) -> u32 {
+  return min(keys, max(first_position + min(r / GROUP, last_row_token) + 1u, start) - start);
+}
+`
+}

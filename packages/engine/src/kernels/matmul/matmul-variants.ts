@@ -1,0 +1,87 @@
+import type { GpuDevice } from '../../device/gpu-device.ts'
+import type { LinearWeight } from '../../layers/linear.ts'
+import type { Kernel } from '../define-kernel.ts'
+import { fmaMatmul } from './fma-matmul.ts'
+import { mmaFlat } from './mma-flat.ts'
+import { mmaTile, mmaTileColumns, mmaTileRows } from './mma-tile.ts'
+import type { matmulBindings, matmulOverrides } from './matmul-interface.ts'
+import type { Epilogue } from './weight-layout.ts'
+
+export interface MatmulVariant {
+  readonly kernel: Kernel<typeof matmulBindings, typeof matmulOverrides[number]>
+  readonly rows: number
+  readonly columns: number
+  readonly upTo: number
+}
+
+/**
+ * The kernels that may compute a weight's products, by ascending number of rows they are for. All of one weight's variants sum
+ * in the same order, so which one runs is a matter of speed alone.
+ */
+export function matmulVariants (weight: Pick<LinearWeight, 'k' | 'columns' | 'layout'>, epilogue: Epilogue, device: GpuDevice): MatmulVariant[] {
+  if (weight.layout === 'tiled') return mmaVariants(weight.columns, weight.k, epilogue, device.report.subgroupMaxSize)
+  return device.capabilities.software ? softwareVariants(epilogue) : fmaVariants(weight.k, epilogue)
+}
+
+/** A software adapter has a few wide cores: a thread a column, K uncut and no barrier is fastest. */
+function softwareVariants (epilogue: Epilogue): MatmulVariant[] {
+  return [1, 2, 4, 8].map(rows => ({
+    kernel: fmaMatmul({ rows, columns: 32, splits: 1, parallelSplits: false, epilogue }),
+    rows,
+    columns: 32,
+    upTo: rows === 8 ? Infinity : rows
+  }))
+}
+
+function fmaVariants (k: number, epilogue: Epilogue): MatmulVariant[] {
+  const splits = Math.min(8, Math.max(1, Math.floor(k / 64)))
+  const few = [1, 2, 4, 8].map(rows => ({
+    kernel: fmaMatmul({ rows, columns: 32, splits, parallelSplits: true, epilogue }),
+    rows,
+    columns: 32,
+    upTo: rows === 8 ? 32 : rows
+  }))
+  return [...few, { kernel: fmaMatmul({ rows: 16, columns: 64, splits, parallelSplits: false, epilogue }), rows: 16, columns: 64, upTo: Infinity }]
+}
+
+/** So many outputs fill the device without cutting K. */
+const MANY_COLUMNS = 32_768
+
+/**
+ * Parts K is cut into on tensor cores, by the weight's shape alone: enough to fill the device with a few rows, whole steps of two
+ * tiles each, so that every kernel can cut there.
+ */
+export function mmaSplits (columns: number, k: number): number {
+  if (columns >= MANY_COLUMNS) return 1
+  return [8, 4, 2].find(splits => (k / 16) % (2 * splits) === 0) ?? 1
+}
+
+/** True when every product of a model with these inner and outer sizes can run on 16 × 16 × 16 tiles. */
+export function fitsMma (sizes: readonly number[]): boolean {
+  return sizes.every(size => size % 32 === 0)
+}
+
+/**
+ * The choices were measured on an H200 (docs/decisions/2026-11-21-tensor-core-products.md): few rows are bound by the weight's
+ * bytes and take flat kernels with many loads in flight; from a few hundred rows on staging through workgroup memory pays.
+ */
+function mmaVariants (columns: number, k: number, epilogue: Epilogue, subgroup: number): MatmulVariant[] {
+  const splits = mmaSplits(columns, k)
+  const teams = splits === 1 ? 2 : 1
+  const flat = (rowTiles: number, columnTiles: number, ahead: number, upTo: number): MatmulVariant => ({
+    kernel: mmaFlat({ rowTiles, columnTiles, splits, teams, ahead, subgroup, epilogue }),
+    rows: 16 * rowTiles,
+    columns: 16 * columnTiles * teams,
+    upTo
+  })
+  const tile = (columnTiles: number): MatmulVariant => ({
+    kernel: mmaTile({ splits, columnTiles, subgroup, epilogue }),
+    rows: mmaTileRows,
+    columns: mmaTileColumns(columnTiles, epilogue),
+    upTo: Infinity
+  })
+  if (splits === 1) return [flat(1, 2, 4, 16), flat(2, 2, 2, 32), flat(4, 2, 2, 64), tile(4)]
+  const gated = epilogue === 'silu-gate'
+  const wide = gated || columns <= 2048 ? 1 : 2
+  return [flat(1, wide, k >= 4096 ? 8 : 4, 16), flat(2, wide, 4, 32), flat(gated ? 2 : 4, 1, 2, 128), tile(2)]
+}

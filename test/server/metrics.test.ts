@@ -72,7 +72,7 @@ t.test('every metric of vLLM\'s that this version has is there before the first 
     else for (const value of children.slice(1)) t.equal(sample(text, name, { ...engine, [children[0]]: value }), 0, `${name} ${value} is 0`)
   }
   t.equal(sample(text, 'vllm:cache_config_info', {
-    ...engine, block_size: '16', num_gpu_blocks: '64', num_cpu_blocks: '0', cache_dtype: 'f16', enable_prefix_caching: 'True', kv_cache_size_tokens: '1024',
+    ...engine, block_size: '16', num_gpu_blocks: '64', num_cpu_blocks: '0', cache_dtype: 'f16', kv_cache_size_tokens: '1024',
   }), 1)
 })
 

@@ -47,7 +47,7 @@ function registerCacheInfo (registry: Registry, generation: GenerationService): 
     name: 'vllm:cache_config_info',
     help: 'Information of the LLMEngine CacheConfig',
     // Readers parse these as integers: always plain digits.
-    labelNames: ['block_size', 'num_gpu_blocks', 'num_cpu_blocks', 'cache_dtype', 'enable_prefix_caching', 'kv_cache_size_tokens'],
+    labelNames: ['block_size', 'num_gpu_blocks', 'num_cpu_blocks', 'cache_dtype', 'kv_cache_size_tokens'],
     registers: [registry],
     collect: () => {
       const { capacity } = generation
@@ -59,7 +59,6 @@ function registerCacheInfo (registry: Registry, generation: GenerationService): 
         num_gpu_blocks: capacity.numKVBlocks,
         num_cpu_blocks: 0,
         cache_dtype: capacity.dtype,
-        enable_prefix_caching: 'True',
         kv_cache_size_tokens: capacity.blockSize * capacity.numKVBlocks,
       }, 1)
     },

@@ -1,6 +1,8 @@
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import type { EngineOptions } from '@daybreak/engine'
 import type { CommandContext } from '../cli/command-context.ts'
+import { createProgressDisplay } from '../cli/load-progress.ts'
+import { silentLogger } from '../cli/logger.ts'
 import { DEFAULT_MODEL, resolveModel } from '../models/index.ts'
 import { openTextService, type TextService } from '../text/index.ts'
 import type { Answering } from './answering.ts'
@@ -69,9 +71,16 @@ async function runCommand (options: EvalCommandOptions, context: CommandContext)
 
 async function askOwnEngine (modelDirectory: string, text: TextService, options: EvalCommandOptions, context: CommandContext): Promise<EvalReport> {
   const { dtype, adapter, maxContext, concurrency, prefixCaching } = options
+  const loading = createProgressDisplay(context.stderr, silentLogger)
   const engine = await startInProcessEngine({
-    modelDirectory, dtype, adapter, maxModelLen: maxContext, maxSequences: concurrency, prefixCaching
-  })
+    modelDirectory,
+    dtype,
+    adapter,
+    maxModelLen: maxContext,
+    maxSequences: concurrency,
+    prefixCaching,
+    onProgress: progress => { loading.update(progress) }
+  }).finally(() => { loading.stop() })
   try {
     return await ask(new ServiceAnswering(engine, text), text, options, context)
   } finally {

@@ -1,4 +1,4 @@
-import type { EngineOptions } from '@daybreak/engine'
+import type { EngineOptions, LoadProgress } from '@daybreak/engine'
 import { silentLogger } from '../cli/logger.ts'
 import { systemClock } from '../generation/clock.ts'
 import { EngineSupervisor } from '../generation/engine-supervisor.ts'
@@ -12,6 +12,7 @@ export interface InProcessEngineOptions {
   readonly maxModelLen: number
   readonly maxSequences: number
   readonly prefixCaching: boolean
+  readonly onProgress: (progress: LoadProgress) => void
   /** The engine process's module; a bundle keeps it elsewhere. */
   readonly entry?: URL
 }
@@ -55,6 +56,7 @@ export async function startInProcessEngine (options: InProcessEngineOptions): Pr
     clock: systemClock,
     logger: silentLogger
   }, {
+    onProgress: options.onProgress,
     onReady: () => ready(),
     onFailed: ({ code, message }) => fail(new EvalEngineError(message, { engineCode: code }))
   })

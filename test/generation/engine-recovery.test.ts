@@ -28,6 +28,21 @@ t.test('a stream whose engine is killed in the middle goes on with exactly the t
   t.equal(engine.supervisor.state, 'ready')
 })
 
+t.test('many streams keep their own tokens through three deaths in a row', async t => {
+  await using engine = await aReadyEngine({ dieAt: { belowIncarnation: 3, step: 9 } })
+  // Shared beginnings, so that streams also share KV blocks; more sequences than run at a time.
+  const prompts = Array.from({ length: 10 }, (_, i) => [...Array.from({ length: 15 + 7 * (i % 3) }, (_, j) => j), 100 + i])
+  const all = await Promise.all(prompts.map(async (promptTokens, i) =>
+    await readAll(engine.supervisor.generate(aRequest({ id: `r${i}`, promptTokens, maxTokens: 20 + 3 * i, seeds: [i, i + 50] })))))
+  for (const [i, events] of all.entries()) {
+    const promptTokens = prompts[i] ?? []
+    t.same(tokensOf(events, 0), continuation(promptTokens, 20 + 3 * i, i))
+    t.same(tokensOf(events, 1), continuation(promptTokens, 20 + 3 * i, i + 50))
+    t.same(finishesOf(events), ['length', 'length'])
+  }
+  t.equal(engine.supervisor.numRestarts, 3)
+})
+
 t.test('an engine that stops progressing is replaced, and health is restored by the first step', async t => {
   const clock = new ManualClock()
   await using engine = await aReadyEngine({ hangAt: { incarnation: 0, step: 6 } }, { clock, stallTimeoutMs: 60_000 })

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { continuation } from '../fakes/fake-language.ts'
-import { aReadyEngine, aRequest, finishesOf, readAll, tokensOf, waitUntil } from '../fakes/supervised-engine.ts'
+import { aReadyEngine, aRequest, aSupervisedEngine, finishesOf, readAll, requirePid, tokensOf, waitUntil } from '../fakes/supervised-engine.ts'
 
 // Each engine is a process of its own, and a busy machine takes a second or two to start one.
 t.setTimeout(180_000)
@@ -13,6 +13,31 @@ t.test('a request is answered through a real process with all its tokens and one
   t.same(finishesOf(events), ['length', 'length'])
   t.equal(events.filter(event => event.type === 'scheduled').length, 1)
   t.ok(events.every(event => event.id === 'r'), 'events carry the id the caller chose')
+})
+
+t.test('a Ctrl-C that reaches the whole process group leaves the engine to the server', async t => {
+  await using engine = await aReadyEngine()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(requirePid(engine.supervisor.enginePid), signal)
+  t.same(tokensOf(await readAll(engine.supervisor.generate(aRequest({ maxTokens: 20 })))), continuation([1, 2, 3], 20, 0))
+  t.equal(engine.supervisor.numRestarts, 0)
+})
+
+t.test('top log-probabilities arrive with their tokens, and stop tokens end a stream', async t => {
+  await using engine = await aReadyEngine()
+  const request = aRequest({ maxTokens: 20 })
+  const [, , third = -1] = continuation([1, 2, 3], 3, 0)
+  const choices = request.choices.map(choice => ({ ...choice, sampling: { ...choice.sampling, numLogprobs: 2 } }))
+  const events = await readAll(engine.supervisor.generate({ ...request, choices, stopTokens: [third] }))
+  t.match(events.filter(event => event.type === 'token'), Array.from({ length: 3 }, () => ({ topLogprobs: [{ token: 0, logprob: 0 }, { token: 1, logprob: -1 }] })))
+  t.match(events.at(-1), { type: 'finish', reason: 'stop', stopToken: third })
+})
+
+t.test('a server that is told to stop before it has started starts nothing', async t => {
+  const engine = aSupervisedEngine()
+  await engine.supervisor.drain(0)
+  engine.supervisor.start()
+  t.equal(engine.supervisor.enginePid, undefined)
+  t.equal(engine.supervisor.state, 'draining')
 })
 
 t.test('the queue is bounded in requests and in prompt tokens, and scheduling makes room again', async t => {

@@ -74,9 +74,12 @@ export function decodeStep (message: StepMessage, idOf: (handle: number) => stri
   for (const { handle, ...event } of message.openings) deliver(handle, id => ({ ...event, id }))
   const alternatives = new Map(message.topLogprobs.map(({ row, pairs }) => [row, pairs]))
   const { tokens } = message
-  for (let row = 0; row * ROW < tokens.length; row++) {
-    const [handle = NaN, choice = 0, token = 0, logprob = NaN] = tokens.subarray(row * ROW, (row + 1) * ROW)
-    deliver(handle, id => ({ type: 'token', id, choice, token, logprob, topLogprobs: tokenLogprobs(alternatives.get(row)) }))
+  for (let offset = 0; offset < tokens.length; offset += ROW) {
+    const choice = tokens[offset + 1] ?? 0
+    const token = tokens[offset + 2] ?? 0
+    const logprob = tokens[offset + 3] ?? NaN
+    const topLogprobs = tokenLogprobs(alternatives.get(offset / ROW))
+    deliver(tokens[offset] ?? NaN, id => ({ type: 'token', id, choice, token, logprob, topLogprobs }))
   }
   for (const { handle, ...event } of message.finishes) deliver(handle, id => ({ ...event, id }))
   return byHandle

@@ -38,7 +38,8 @@ export class EngineChild {
   constructor (options: EngineChildOptions) {
     this.#onDeath = options.onDeath
     this.#process = fork(fileURLToPath(options.entry), [], {
-      execArgv: [...options.execArgv],
+      // A debugger listens on a port of its own, which two processes cannot have.
+      execArgv: options.execArgv.filter(flag => !flag.startsWith('--inspect')),
       serialization: 'advanced',
       stdio: ['ignore', 'pipe', 'pipe', 'ipc']
     })

@@ -64,7 +64,9 @@ export class EngineLifecycle {
   get pid (): number | undefined { return this.#child?.pid }
   get numRestarts (): number { return Math.max(0, this.#incarnation - 1) }
 
+  /** Starts a process; after `stop`, nothing. */
   start (): void {
+    if (this.#phase === 'stopped') return
     const { entry, execArgv, config, logger } = this.#options
     this.#fatal = undefined
     const child = new EngineChild({

@@ -15,6 +15,7 @@ const END = 1989
 function serviceOf (reply: (request: GenerationRequest) => readonly GenerationEvent[]): GenerationService {
   return {
     state: 'ready',
+    numRestarts: 0,
     capacity: undefined,
     stats: {
       numRunning: 0,

@@ -179,6 +179,22 @@ t.test('a failing engine is a 500 before the first byte and an error event witho
   t.ok(thrown instanceof OpenAI.APIError)
 })
 
+t.test('a generation that the service stops unasked, as at a drain\'s deadline, is a 503 that may be tried again', async t => {
+  const server = await aServer(t, { script: stream => {
+    stream.scheduled()
+    stream.token(0x61)
+    stream.finish('abort')
+  } })
+  t.match(await refusal(server, chat, { messages: userSays('Hi') }), { status: 503, code: 'service_unavailable' })
+  const events = dataOf(await (await server.post(chat, { messages: userSays('Hi'), stream: true })).text())
+  t.match(JSON.parse(events.at(-1) ?? ''), { error: { code: 'service_unavailable' } })
+})
+
+t.test('a prompt the engine refuses as too long has the same code as one refused before it', async t => {
+  const server = await aServer(t, { script: stream => stream.finish('error', 0, { error: { code: 'SCHEDULER_CONTEXT_LENGTH', message: 'too long' } }) })
+  t.match(await refusal(server, chat, { messages: userSays('Hi') }), { status: 400, code: 'context_length_exceeded', message: 'too long' })
+})
+
 t.test('a fault in one choice fails the request and frees its other choices', async t => {
   const server = await aServer(t, { script: stream => stream.finish('error', 1, { error: { code: 'X', message: 'x' } }) })
   t.match(await refusal(server, chat, { messages: userSays('Hi'), n: 2 }), { status: 500 })

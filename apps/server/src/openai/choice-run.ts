@@ -1,6 +1,7 @@
 import type { FinishReason } from '@daybreak/scheduler'
 import type { ChoiceText } from './choice-text.ts'
 import type { LogprobEntry } from './logprobs.ts'
+import type { FinishedChoice } from './response-format.ts'
 
 /** What is known of one choice while it is generated; owned and changed by its GenerationRun alone. */
 export class ChoiceRun {
@@ -20,5 +21,15 @@ export class ChoiceRun {
   constructor (index: number, text: ChoiceText) {
     this.index = index
     this.text = text
+  }
+}
+
+export function finishedChoice (choice: ChoiceRun, collectLogprobs: boolean): FinishedChoice {
+  return {
+    index: choice.index,
+    text: choice.pieces.join(''),
+    logprobs: collectLogprobs ? choice.logprobs : undefined,
+    finishReason: choice.finished === 'length' ? 'length' : 'stop',
+    stopReason: choice.stopReason,
   }
 }

@@ -1,29 +1,20 @@
 import type { TokenId } from '@daybreak/kvcache'
 import type { FinishReason, GenerationEvent } from '@daybreak/scheduler'
 import { ApiError, fromEngineError, toApiError } from '../errors.ts'
-import type { GenerationService, GenerationStream } from '../generation/generation-service.ts'
+import type { GenerationService } from '../generation/generation-service.ts'
 import type { AbortCause, GenerationObserver, RequestPhase } from '../telemetry/generation-observer.ts'
 import { monotonicSeconds } from '../telemetry/monotonic-seconds.ts'
 import type { TextService } from '../text/text-service.ts'
-import { ChoiceRun } from './choice-run.ts'
+import { ChoiceRun, finishedChoice } from './choice-run.ts'
 import { ChoiceText } from './choice-text.ts'
 import { echoedPrompt } from './echoed-prompt.ts'
 import type { GenerationOutput } from './generation-output.ts'
 import type { GenerationPlan, PromptPlan } from './generation-plan.ts'
-import type { FinishedChoice, ShownFinishReason } from './response-format.ts'
+import { choiceRecord } from './prompt-run.ts'
+import type { PromptRun } from './prompt-run.ts'
+import type { ShownFinishReason } from './response-format.ts'
 import { usageObject } from './usage.ts'
 import type { Usage } from './usage.ts'
-
-/** One prompt with its stream of events and its choices. */
-interface PromptRun {
-  readonly plan: PromptPlan
-  readonly stream: GenerationStream
-  readonly choices: readonly ChoiceRun[]
-  readonly queuedAt: number
-  scheduledAt: number | undefined
-  cachedTokens: number
-  numOpen: number
-}
 
 export interface RunContext {
   readonly generation: GenerationService
@@ -115,7 +106,7 @@ export class GenerationRun {
 
   /** The response as one object, after `finished`. */
   whole (): object {
-    const choices = this.#prompts.flatMap(prompt => prompt.choices.map(choice => finishedChoice(choice, this.#plan)))
+    const choices = this.#prompts.flatMap(prompt => prompt.choices.map(choice => finishedChoice(choice, this.#plan.collectLogprobs)))
     return this.#plan.format.whole(choices, this.#usage())
   }
 
@@ -223,7 +214,7 @@ export class GenerationRun {
     prompt.numOpen--
     if (rest !== '' || choice.text.hasLogprobs) this.#show(choice, rest)
     if (this.#plan.stream) {
-      this.#output.chunk(this.#plan.format.finishChunk(choice.index, finishedChoice(choice, this.#plan), !choice.started, this.#chunkUsage()))
+      this.#output.chunk(this.#plan.format.finishChunk(choice.index, finishedChoice(choice, this.#plan.collectLogprobs), !choice.started, this.#chunkUsage()))
       choice.started = true
     }
     this.#record(choice, prompt, choice.finished, now)
@@ -244,20 +235,8 @@ export class GenerationRun {
     this.#wake()
   }
 
-  #record (choice: ChoiceRun, prompt: PromptRun, reason: FinishReason, now: number): void {
-    this.#context.observer.choiceFinished({
-      reason,
-      promptTokens: prompt.plan.tokens.length,
-      cachedTokens: prompt.cachedTokens,
-      generatedTokens: choice.numTokens,
-      maxTokens: prompt.plan.maxTokens,
-      arrivedAt: this.#context.arrivedAt,
-      queuedAt: prompt.queuedAt,
-      scheduledAt: prompt.scheduledAt,
-      firstTokenAt: choice.firstTokenAt,
-      lastTokenAt: choice.lastTokenAt,
-      finishedAt: now,
-    })
+  #record (choice: ChoiceRun, prompt: PromptRun, reason: FinishReason, finishedAt: number): void {
+    this.#context.observer.choiceFinished(choiceRecord(choice, prompt, { reason, arrivedAt: this.#context.arrivedAt, finishedAt }))
   }
 
   #usage (): Usage {
@@ -274,15 +253,5 @@ export class GenerationRun {
       case 'final': return ',"usage":null'
       case 'continuous': return `,"usage":${JSON.stringify(usageObject(this.#usage()))}`
     }
-  }
-}
-
-function finishedChoice (choice: ChoiceRun, plan: GenerationPlan): FinishedChoice {
-  return {
-    index: choice.index,
-    text: choice.pieces.join(''),
-    logprobs: plan.collectLogprobs ? choice.logprobs : undefined,
-    finishReason: choice.finished === 'length' ? 'length' : 'stop',
-    stopReason: choice.stopReason,
   }
 }

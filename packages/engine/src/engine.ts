@@ -1,4 +1,4 @@
-import type { ModelRunner } from './contract.ts'
+import type { ForwardBatch, ModelRunner } from './contract.ts'
 
 export type StorageType = 'f16' | 'f32'
 
@@ -63,7 +63,26 @@ export interface EngineReport {
   readonly loadSeconds: number
 }
 
+/** Device time of one kind of dispatch in a step. */
+export interface KernelTime {
+  readonly label: string
+  readonly dispatches: number
+  /** Sum over its dispatches. */
+  readonly seconds: number
+}
+
 export interface Engine {
   readonly runner: ModelRunner
   readonly report: EngineReport
+}
+
+/** An engine on a real device, with what benches ask of one. */
+export interface GpuEngine extends Engine {
+  /**
+   * Runs a batch's kernels one by one and times them, slowest first; never while steps are in flight.
+   * @throws UnsupportedModelError where the adapter has no timestamps
+   */
+  profile (batch: ForwardBatch): Promise<readonly KernelTime[]>
+  /** Bytes per second, read plus written, of a plain copy on this adapter. */
+  measureCopyBandwidth (): Promise<number>
 }

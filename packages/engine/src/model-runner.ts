@@ -2,7 +2,7 @@ import type { ForwardBatch, ModelRunner, RunnerLimits, ScoredToken, SampledToken
 import type { GpuDevice } from './device/gpu-device.ts'
 import { ReadbackRing } from './device/readback.ts'
 import { profileList } from './device/pass-profiler.ts'
-import type { KernelTime } from './device/pass-profiler.ts'
+import type { KernelTime } from './engine.ts'
 import { DeviceLostError, InvalidBatchError, UnsupportedModelError } from './errors.ts'
 import { CommandList } from './kernels/command-list.ts'
 import type { KVStorage } from './kv-storage.ts'

@@ -1,7 +1,8 @@
 import type { RunnerLimits } from './contract.ts'
+import { measureCopyBandwidth } from './device/copy-bandwidth.ts'
 import { GpuDevice } from './device/gpu-device.ts'
 import type { DisabledFeature } from './device/gpu-device.ts'
-import type { Engine, EngineOptions, StorageType } from './engine.ts'
+import type { EngineOptions, GpuEngine, StorageType } from './engine.ts'
 import { UnsupportedModelError } from './errors.ts'
 import { fitsMma } from './kernels/matmul/matmul-variants.ts'
 import type { WeightLayout } from './kernels/matmul/weight-layout.ts'
@@ -19,6 +20,7 @@ import type { ModelConfig } from './models/model-config.ts'
 import { namedShape } from './models/named-shapes.ts'
 import { readModelConfig } from './models/read-model-config.ts'
 import { StepPacker, resultWords } from './step-inputs.ts'
+import { warmUp } from './warm-up.ts'
 
 /** Rows for scored prompt tokens, beside one for every sequence. */
 const SCORE_ROWS = 32
@@ -34,7 +36,7 @@ export interface EngineDebugOptions {
  * running. Disposing the runner frees it all.
  * @throws EngineError naming what is missing, unsupported or does not fit
  */
-export async function openEngine (options: EngineOptions, debug: EngineDebugOptions = {}): Promise<Engine> {
+export async function openEngine (options: EngineOptions, debug: EngineDebugOptions = {}): Promise<GpuEngine> {
   const started = performance.now()
   options.onProgress({ stage: 'adapter', done: 0, total: 0, detail: 'looking for a GPU' })
   const config = options.model.type === 'synthetic' ? namedShape(options.model.shape) : await readModelConfig(options.model.path)
@@ -47,7 +49,7 @@ export async function openEngine (options: EngineOptions, debug: EngineDebugOpti
   }
 }
 
-async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOptions, started: number): Promise<Engine> {
+async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOptions, started: number): Promise<GpuEngine> {
   const storage = chooseStorage(device, options.dtype)
   options.onProgress({ stage: 'adapter', done: 1, total: 1, detail: `${device.report.name}, ${storage}` })
   // Tensor cores multiply f16 by f16; everywhere else activations stay f32.
@@ -106,9 +108,12 @@ async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOp
       list.dispatch('sample', sampler, sampleGroup, [stepShape.logitRows, 1, 1])
     }
   })
+  await warmUp(runner, (done, total) => options.onProgress({ stage: 'kernels', done, total, detail: 'warming up' }))
   const parameters = countParameters(config)
   return {
     runner,
+    profile: batch => runner.profile(batch),
+    measureCopyBandwidth: () => measureCopyBandwidth(device),
     report: {
       adapter: device.report,
       dtype: storage,

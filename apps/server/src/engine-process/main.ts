@@ -3,10 +3,8 @@ import { openEngine } from '@daybreak/engine'
 import { composeCore } from './compose.ts'
 import { runEngineProcess } from './engine-process.ts'
 import { forkedProcessChannel } from './process-channel.ts'
-import { warmUp } from './warm-up.ts'
 
 runEngineProcess(async (config, listener) => {
   const engine = await openEngine({ ...config.engine, onProgress: progress => listener.onProgress(progress) })
-  await warmUp(engine.runner, progress => listener.onProgress(progress))
   return composeCore(engine, config, listener)
 }, forkedProcessChannel())

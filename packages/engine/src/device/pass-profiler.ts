@@ -1,12 +1,6 @@
+import type { KernelTime } from '../engine.ts'
 import type { CommandList } from '../kernels/command-list.ts'
 import type { GpuDevice } from './gpu-device.ts'
-
-export interface KernelTime {
-  readonly label: string
-  readonly dispatches: number
-  /** Sum over its dispatches. */
-  readonly seconds: number
-}
 
 /**
  * Device time of a recorded list by label, slowest first. WebGPU has timestamps only at the ends of a pass, so every dispatch gets

@@ -1,6 +1,6 @@
 import { defineKernel } from '../define-kernel.ts'
 import { unroll } from '../unroll.ts'
-import { attentionPrelude, attentionRun, attentionSplit } from './attention-order.ts'
+import { attentionPrelude, attentionSplit } from './attention-order.ts'
 import type { AttentionShape } from './attention-order.ts'
 
 export interface AttentionTileShape extends AttentionShape {

@@ -180,11 +180,13 @@ t.test('a failing engine is a 500 before the first byte and an error event witho
 })
 
 t.test('a generation that the service stops unasked, as at a drain\'s deadline, is a 503 that may be tried again', async t => {
-  const server = await aServer(t, { script: stream => {
-    stream.scheduled()
-    stream.token(0x61)
-    stream.finish('abort')
-  } })
+  const server = await aServer(t, {
+    script: stream => {
+      stream.scheduled()
+      stream.token(0x61)
+      stream.finish('abort')
+    }
+  })
   t.match(await refusal(server, chat, { messages: userSays('Hi') }), { status: 503, code: 'service_unavailable' })
   const events = dataOf(await (await server.post(chat, { messages: userSays('Hi'), stream: true })).text())
   t.match(JSON.parse(events.at(-1) ?? ''), { error: { code: 'service_unavailable' } })

@@ -1,27 +1,9 @@
 import type { CommandList } from '../kernels/command-list.ts'
 import { matmulVariants } from '../kernels/matmul/matmul-variants.ts'
-import type { Epilogue, WeightLayout } from '../kernels/matmul/weight-layout.ts'
+import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import type { Pipeline, PipelineCache } from '../kernels/pipeline-cache.ts'
 import type { GpuDevice } from '../device/gpu-device.ts'
-
-/** One buffer's share of a weight: a binding may not span more than the adapter allows, so a large weight is split by outputs. */
-export interface WeightPart {
-  readonly buffer: GPUBuffer
-  /** First output column of y that this part writes. */
-  readonly firstColumn: number
-  /** Output columns: the rows of the buffer, or half of them for a gated weight (gate rows, then as many up rows). */
-  readonly columns: number
-}
-
-/** A projection's weight on the device. */
-export interface LinearWeight {
-  readonly k: number
-  /** Output columns of y over all parts. */
-  readonly columns: number
-  readonly gated: boolean
-  readonly layout: WeightLayout
-  readonly parts: readonly WeightPart[]
-}
+import type { LinearWeight } from '../weights/linear-weight.ts'
 
 type MatmulBindings = { readonly x: 'read', readonly weight: 'read', readonly step: 'read', readonly y: 'read_write' }
 

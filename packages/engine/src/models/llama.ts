@@ -1,7 +1,7 @@
 import { Attention } from '../layers/attention.ts'
 import type { LayerContext } from '../layers/layer-context.ts'
 import { Linear } from '../layers/linear.ts'
-import type { LinearWeight } from '../layers/linear.ts'
+import type { LinearWeight } from '../weights/linear-weight.ts'
 import type { CommandList } from '../kernels/command-list.ts'
 import { embedding, rmsNorm, ropeKVWrite } from '../kernels/model-kernels.ts'
 import { layoutNumber } from '../kernels/matmul/weight-layout.ts'

@@ -5,8 +5,9 @@ import { layoutNumber, paddedRows } from '../kernels/matmul/weight-layout.ts'
 import type { WeightLayout } from '../kernels/matmul/weight-layout.ts'
 import type { PipelineCache } from '../kernels/pipeline-cache.ts'
 import { readShader } from '../kernels/shader-source.ts'
-import type { LinearWeight, WeightPart } from '../layers/linear.ts'
 import type { CheckpointTensor } from './checkpoint.ts'
+import { allocateLinear } from './linear-weight.ts'
+import type { LinearWeight, WeightPart } from './linear-weight.ts'
 import { RowReader } from './row-reader.ts'
 
 const repack = defineKernel({
@@ -143,30 +144,4 @@ export class WeightUploader {
     this.#slots[at] = slot
     return slot
   }
-}
-
-export interface LinearShape {
-  readonly rows: number
-  readonly k: number
-  readonly gated: boolean
-  readonly storage: StorageType
-  readonly layout: WeightLayout
-}
-
-/** Buffers for a weight, split by output columns so that none is larger than one binding may be. */
-export async function allocateLinear (device: GpuDevice, label: string, shape: LinearShape): Promise<LinearWeight> {
-  const { rows, k, gated, storage, layout } = shape
-  const rowBytes = k * (storage === 'f16' ? 2 : 4)
-  const columns = gated ? rows / 2 : rows
-  const perColumn = rowBytes * (gated ? 2 : 1)
-  // Parts start on a tile's boundary, so that a tile never straddles two buffers.
-  const most = Math.floor(device.capabilities.maxBindingBytes / perColumn / 16) * 16
-  if (most === 0) throw new RangeError(`${label}: 16 rows of ${rowBytes} bytes exceed one binding`)
-  const parts: WeightPart[] = []
-  for (let first = 0; first < columns; first += most) {
-    const own = Math.min(most, columns - first)
-    const padded = paddedRows(layout, own) * (gated ? 2 : 1)
-    parts.push({ buffer: await device.createStorage(`${label} ${first}`, padded * rowBytes), firstColumn: first, columns: own })
-  }
-  return { k, columns, gated, layout, parts }
 }

@@ -1,5 +1,5 @@
 import type { GpuDevice } from '../../device/gpu-device.ts'
-import type { LinearWeight } from '../../layers/linear.ts'
+import type { LinearWeight } from '../../weights/linear-weight.ts'
 import type { Kernel } from '../define-kernel.ts'
 import { fmaMatmul } from './fma-matmul.ts'
 import { mmaFlat } from './mma-flat.ts'

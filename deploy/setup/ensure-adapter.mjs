@@ -49,7 +49,8 @@ export function needsAdapter (programArgs) {
 }
 
 async function findAdapter (choice, findPrivateFolder) {
-  const outside = driverFilesOutsideTheSearchPath.filter(existsSync).map(file => ({ VK_DRIVER_FILES: file }))
+  // Whoever names driver files means those.
+  const outside = process.env.VK_DRIVER_FILES ? [] : driverFilesOutsideTheSearchPath.filter(existsSync).map(file => ({ VK_DRIVER_FILES: file }))
   if (choice !== 'software-private') {
     const system = await tryInTurn([{}, ...outside])
     if (system !== undefined || choice === 'system') return system

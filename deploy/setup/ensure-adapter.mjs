@@ -42,10 +42,10 @@ export async function ensureAdapter (findPrivateFolder = fetchPrivateFolder) {
   return found.environment
 }
 
-/** Help and version answer anywhere, and so do the subcommands that only read files. */
+/** Help and version answer anywhere, and `bench serve` measures a server that is running already. */
 export function needsAdapter (programArgs) {
   const asksForHelp = programArgs.some(arg => ['--help', '-h', '--version', '-V', 'help'].includes(arg))
-  return programArgs.length > 0 && !asksForHelp && programArgs[0] !== 'models'
+  return programArgs.length > 0 && !asksForHelp && !(programArgs[0] === 'bench' && programArgs[1] === 'serve')
 }
 
 async function findAdapter (choice, findPrivateFolder) {

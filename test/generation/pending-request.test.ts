@@ -70,6 +70,7 @@ t.test('after two deaths the suspects are tried one at a time, and only the guil
   const requests = [0, 1, 2].map(handle => aPending({ id: `r${handle}` }, {}, handle))
   const sendNext = (): number[] => order.next(requests).map(request => {
     request.takeForSending('x')
+    request.accept([scheduled])
     return request.handle
   })
   for (const series of [false, true]) {
@@ -81,6 +82,17 @@ t.test('after two deaths the suspects are tried one at a time, and only the guil
   requests[0]?.accept([token(0, 1)])
   t.same(sendNext(), [1])
   t.same(order.blame(requests, true).map(({ handle }) => handle), [1])
+})
+
+t.test('a request that only waits is not accused of the deaths of others', async t => {
+  const order = new ReplayOrder(3)
+  const [computing, waiting] = [aPending(), aPending({ id: 'w' }, {}, 1)]
+  for (let deaths = 1; deaths <= 3; deaths++) {
+    for (const request of [computing, waiting]) request.takeForSending('x')
+    computing.accept([scheduled])
+    t.same(order.blame([computing, waiting], true), deaths === 3 ? [computing] : [])
+    t.equal(waiting.suspicion, 0)
+  }
 })
 
 t.test('a death long after the last one accuses nobody of the earlier ones', async t => {

@@ -22,7 +22,16 @@ export function composeCore ({ runner, report }: Engine, config: EngineProcessCo
   const scheduler = new Scheduler(unbounded, kvCache, { ...runner.limits, maxBatchedTokens }, systemClock)
   const loop = new GenerationLoop({
     scheduler,
-    runner,
+    runner: {
+      limits: runner.limits,
+      // The server must know what a step computes before the step can kill the process.
+      execute: async batch => {
+        const events = scheduler.takeEvents()
+        if (events.length > 0) listener.onEvents(events, undefined)
+        return await runner.execute(batch)
+      },
+      [Symbol.asyncDispose]: async () => await runner[Symbol.asyncDispose]()
+    },
     clock: systemClock,
     listener: {
       onEvents: (events, summary) => listener.onEvents(events, summary),

@@ -20,6 +20,8 @@ export class PendingRequest {
   #scored = false
   /** In the present engine process. */
   sent = false
+  /** Its tokens have been in a step since it was last sent; before that it only waits. */
+  computing = false
   /** A token has come since it was last sent: the engine gets along with it. */
   proven = false
   paused = false
@@ -46,6 +48,7 @@ export class PendingRequest {
     if (open.length === 0) return undefined
     this.#sentChoices = open
     this.sent = true
+    this.computing = false
     this.proven = false
     return {
       ...this.request,
@@ -65,6 +68,7 @@ export class PendingRequest {
         case 'scheduled': {
           const first = !this.#scheduled
           this.#scheduled = true
+          this.computing = true
           return first ? [event] : []
         }
         case 'prompt-scores': {

@@ -1,7 +1,7 @@
 import type { PendingRequest } from './pending-request.ts'
 
-/** A death among requests that had all made progress weighs half: it is more likely the machine's doing than one of theirs. */
-const PROVEN_SUSPICION = 0.5
+/** A death that no request in particular can have caused is more likely the machine's doing than one of theirs. */
+const UNCLEAR_SUSPICION = 0.5
 
 /**
  * In what order unfinished requests go to a new engine process. Requests that were there at two deaths in a row are suspects: they
@@ -29,20 +29,21 @@ export class ReplayOrder {
   }
 
   /**
-   * Takes note of an engine's death: every request it had is one crash nearer to being given up, unless it had proven itself and
-   * another had not. `series` says whether the death before was recent; a death by itself accuses nobody of the earlier ones.
-   * Returns the requests to give up.
+   * Takes note of an engine's death. The requests it was computing and that had not proven themselves are one step nearer to being
+   * given up, and those that had are cleared; where there is no such difference, all it had are half a step nearer. `series` says
+   * whether the death before was recent: one by itself accuses nobody of the earlier ones. Returns the requests to give up.
    */
   blame (pending: Iterable<PendingRequest>, series: boolean): PendingRequest[] {
     const all = [...pending]
     if (!series) for (const request of all) request.suspicion = 0
     const present = all.filter(request => request.sent)
-    const unproven = present.filter(request => !request.proven)
-    for (const request of unproven) request.suspicion++
+    const accused = present.filter(request => request.computing && !request.proven)
     for (const request of present) {
-      if (request.proven) request.suspicion = unproven.length > 0 ? 0 : request.suspicion + PROVEN_SUSPICION
+      if (accused.length === 0) request.suspicion += UNCLEAR_SUSPICION
+      else if (request.proven) request.suspicion = 0
       request.sent = false
     }
+    for (const request of accused) request.suspicion++
     return all.filter(request => request.suspicion >= this.#maxCrashes)
   }
 

@@ -5,7 +5,7 @@ import type { GpuDevice } from './gpu-device.ts'
 
 const copy = defineKernel({
   name: 'copy',
-  bindings: { from: 'read', to: 'read_write' },
+  bindings: { input: 'read', output: 'read_write' },
   overrides: ['COUNT'],
   wgsl: readShader('copy')
 })
@@ -24,9 +24,9 @@ export async function measureCopyBandwidth (gpu: GpuDevice): Promise<number> {
   const wanted = gpu.capabilities.software ? SOFTWARE_BYTES : GPU_BYTES
   const bytes = Math.min(wanted, Math.floor(gpu.capabilities.maxBindingBytes / 16) * 16)
   const pipeline = await new PipelineCache(gpu, 'f32', 'f32').get(copy, { COUNT: bytes / 16 })
-  const from = await gpu.createStorage('copy source', bytes)
-  const to = await gpu.createStorage('copy target', bytes)
-  const group = pipeline.bind({ from, to })
+  const input = await gpu.createStorage('copy source', bytes)
+  const output = await gpu.createStorage('copy target', bytes)
+  const group = pipeline.bind({ input, output })
   const repeats = gpu.capabilities.software ? 2 : 16
   let best = Infinity
   for (let run = 0; run < 4; run++) {
@@ -42,7 +42,7 @@ export async function measureCopyBandwidth (gpu: GpuDevice): Promise<number> {
     // The first run pays for page faults and clocks that have to wake up.
     if (run > 0) best = Math.min(best, (performance.now() - started) / 1000)
   }
-  from.destroy()
-  to.destroy()
+  input.destroy()
+  output.destroy()
   return 2 * bytes * repeats / best
 }

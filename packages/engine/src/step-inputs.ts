@@ -7,6 +7,8 @@ export const maxTopLogprobs = 20
 /** A result row on the GPU: token, its logprob, two spare words, then (token, logprob) pairs. */
 export const resultWords = 4 + 2 * maxTopLogprobs
 
+/** Most biases a sampled token takes. */
+const maxLogitBiases = 1024
 const HEADER_VECTORS = 3
 const DEVICE_TOKEN = 0xffffffff
 const FLAG_SCORE = 1
@@ -60,7 +62,7 @@ export class StepPacker {
   get maxWords (): number {
     const { maxBatchedTokens, maxSequences, maxLogitRows, maxModelLen, blockSize } = this.#limits
     const vectors = HEADER_VECTORS + 2 * maxBatchedTokens + maxSequences + 4 * maxLogitRows
-    return 4 * vectors + maxSequences * (Math.ceil(maxModelLen / blockSize) + 1) + maxLogitRows * 2048 + 4
+    return 4 * vectors + maxSequences * (Math.ceil(maxModelLen / blockSize) + 1) + maxLogitRows * 2 * maxLogitBiases + 4
   }
 
   /** @throws InvalidBatchError when the batch breaks the contract; nothing has happened then */
@@ -145,21 +147,35 @@ export class StepPacker {
     const { blockSize, maxBatchedTokens, maxSequences, maxLogitRows, maxModelLen, numKVBlocks, vocabSize } = this.#limits
     const refuse = (problem: string): never => { throw new InvalidBatchError({ step: batch.step, problem }) }
     const counts = { tokens: 0, singles: 0, tiles: 0, logitRows: 0, tableWords: 0, biasWords: 0 }
+    const rows = new Set<number>()
     let partial = 0
+    if (batch.sequences.length > maxSequences) refuse(`${batch.sequences.length} sequences; at most ${maxSequences}`)
+    for (const { from, to } of batch.moves) {
+      if (!(from >= 0 && from < numKVBlocks && to >= 0 && to < numKVBlocks && from !== to)) refuse(`copies block ${from} to ${to} of ${numKVBlocks}`)
+    }
     for (const sequence of batch.sequences) {
       const length = sequence.tokens?.length ?? 1
       const context = sequence.startPosition + length
       const blocks = Math.ceil(context / blockSize)
+      const logprobs = Math.max(sequence.sampling?.numLogprobs ?? 0, sequence.numScoreLogprobs ?? 0)
+      const biases = sequence.sampling?.logitBias.length ?? 0
+      if (!(sequence.startPosition >= 0)) refuse(`sequence ${sequence.id} starts at ${sequence.startPosition}`)
       if (length === 0) refuse(`sequence ${sequence.id} computes no token`)
       if (context > maxModelLen) refuse(`sequence ${sequence.id} reaches ${context} tokens; the model's context is ${maxModelLen}`)
       if (sequence.blockTable.length < blocks) refuse(`sequence ${sequence.id} needs ${blocks} blocks and has ${sequence.blockTable.length}`)
       if (!(sequence.stateRow >= 0 && sequence.stateRow < maxSequences)) refuse(`sequence ${sequence.id} has state row ${sequence.stateRow} of ${maxSequences}`)
+      if (rows.has(sequence.stateRow)) refuse(`sequence ${sequence.id} shares state row ${sequence.stateRow}`)
+      rows.add(sequence.stateRow)
       for (let i = 0; i < blocks; i++) {
         const block = sequence.blockTable[i] ?? -1
         if (!(block >= 0 && block < numKVBlocks)) refuse(`sequence ${sequence.id} uses block ${block} of ${numKVBlocks}`)
       }
       for (const token of sequence.tokens ?? []) if (!(token >= 0 && token < vocabSize)) refuse(`sequence ${sequence.id} has token ${token} of ${vocabSize}`)
       if ((sequence.scoreTargets?.length ?? 0) > length) refuse(`sequence ${sequence.id} scores more tokens than it computes`)
+      for (const token of sequence.scoreTargets ?? []) if (!(token >= 0 && token < vocabSize)) refuse(`sequence ${sequence.id} scores token ${token} of ${vocabSize}`)
+      // More would overwrite the next row's results, or overflow the step buffer.
+      if (logprobs > maxTopLogprobs) refuse(`sequence ${sequence.id} asks for ${logprobs} logprobs; at most ${maxTopLogprobs}`)
+      if (biases > maxLogitBiases) refuse(`sequence ${sequence.id} has ${biases} biases; at most ${maxLogitBiases}`)
       for (const [id] of sequence.sampling?.logitBias ?? []) if (!(id >= 0 && id < vocabSize)) refuse(`sequence ${sequence.id} biases token ${id} of ${vocabSize}`)
       counts.tokens += length
       const own = Math.ceil(context / attentionSplit)
@@ -169,9 +185,8 @@ export class StepPacker {
       } else counts.tiles += Math.ceil(length / this.#layout.tileTokens)
       counts.logitRows += (sequence.scoreTargets?.length ?? 0) + (sequence.sampling === undefined ? 0 : 1)
       counts.tableWords += blocks
-      counts.biasWords += 2 * (sequence.sampling?.logitBias.length ?? 0)
+      counts.biasWords += 2 * biases
     }
-    if (batch.sequences.length > maxSequences) refuse(`${batch.sequences.length} sequences; at most ${maxSequences}`)
     if (counts.tokens > maxBatchedTokens) refuse(`${counts.tokens} tokens; at most ${maxBatchedTokens}`)
     if (counts.logitRows > maxLogitRows) refuse(`${counts.logitRows} logit rows; at most ${maxLogitRows}`)
     return counts

@@ -1,0 +1,148 @@
+import t from 'tap'
+import { blockId, sequenceId } from '@daybreak/kvcache'
+import type { ForwardBatch, ForwardSequence, RunnerLimits } from '@daybreak/engine/contract'
+import { InvalidBatchError } from '@daybreak/engine'
+import { StepPacker, usesPenalties } from '../../../packages/engine/src/step-inputs.ts'
+import { attentionSplit } from '../../../packages/engine/src/kernels/attention/attention-order.ts'
+import { DEVICE_TOKEN, bitsOf } from '../kernels/step-records.ts'
+import { greedy } from './sequence-driver.ts'
+
+const limits: RunnerLimits = { maxBatchedTokens: 1000, maxSequences: 4, maxLogitRows: 8, maxModelLen: 2000, numKVBlocks: 500, blockSize: 4, vocabSize: 100 }
+const layout = { tileTokens: 4, partialSplits: 6 }
+
+function aSequence (change: Partial<ForwardSequence> = {}): ForwardSequence {
+  return {
+    id: sequenceId('s'),
+    stateRow: 0,
+    tokens: [5],
+    startPosition: 0,
+    blockTable: [7, 3, 9].map(blockId),
+    sampling: greedy,
+    history: undefined,
+    scoreTargets: undefined,
+    numScoreLogprobs: undefined,
+    ...change
+  }
+}
+
+const aBatch = (...sequences: ForwardSequence[]): ForwardBatch => ({ step: 3, sequences, moves: [] })
+const blocks = (count: number): ForwardSequence['blockTable'] => Array.from({ length: count }, (_, i) => blockId((i * 7) % limits.numKVBlocks))
+
+/** The step buffer read back by the letter of wgsl/step_inputs.wgsl. */
+function unpack (words: Uint32Array): { tokens: number[][], singles: number[][], tiles: number[][], rows: number[][], table: (at: number) => number | undefined, bias: (at: number) => number | undefined } {
+  const [tokens = 0, singles = 0, tiles = 0, rows = 0, tokensAt = 0, singlesAt = 0, tilesAt = 0, rowsAt = 0, tablesAt = 0, biasAt = 0] = words
+  const records = (vector: number, count: number, size: number): number[][] => Array.from({ length: count }, (_, i) => [...words.slice(4 * vector + size * i, 4 * vector + size * (i + 1))])
+  return {
+    tokens: records(tokensAt, tokens, 4),
+    singles: records(singlesAt, singles, 4),
+    tiles: records(tilesAt, tiles, 4),
+    rows: records(rowsAt, rows, 16),
+    table: at => words[tablesAt + at],
+    bias: at => words[biasAt + at]
+  }
+}
+
+t.test('a chunk and a decode lie side by side: tokens with their slots, a tile per four query tokens, one single', async t => {
+  const { shape, words } = new StepPacker(limits, layout).pack(aBatch(
+    aSequence({ stateRow: 2, tokens: [10, 11, 12, 13, 14, 15], startPosition: 3, sampling: undefined }),
+    aSequence({ id: sequenceId('d'), stateRow: 1, tokens: undefined, startPosition: 9, blockTable: [1, 2, 4].map(blockId) })
+  ))
+  t.strictSame(shape, { tokens: 7, singles: 1, splits: 1, tiles: 2, logitRows: 1 })
+  const { tokens, singles, tiles, rows, table } = unpack(words)
+  t.strictSame(tokens, [
+    [10, 2, 3, 7 * 4 + 3], [11, 2, 4, 3 * 4], [12, 2, 5, 3 * 4 + 1], [13, 2, 6, 3 * 4 + 2], [14, 2, 7, 3 * 4 + 3], [15, 2, 8, 9 * 4],
+    [DEVICE_TOKEN, 1, 9, 4 * 4 + 1]
+  ])
+  t.strictSame(tiles, [[0, 4, 0, 3], [4, 2, 0, 7]])
+  t.strictSame([0, 1, 2].map(table), [7, 3, 9])
+  const [[tokenRow, tableAt = NaN, context, partial] = []] = singles
+  t.strictSame([tokenRow, context, partial], [6, 10, 0])
+  t.strictSame([0, 1, 2].map(i => table(tableAt + i)), [1, 2, 4])
+  t.strictSame(rows.map(row => row.slice(0, 4)), [[6, 1, 0, 0]], 'the last token of the sampled sequence')
+})
+
+t.test('a logit row carries every sampling parameter, its position and its biases', async t => {
+  const sampling = {
+    temperature: 0.5, topK: 7, topP: 0.25, minP: 0.125, seed: 0xdeadbeef, presencePenalty: 1.5, frequencyPenalty: -0.5, repetitionPenalty: 1.25, logitBias: [[3, -2.5], [99, 4]] as const, numLogprobs: 5
+  }
+  const first = aSequence({ stateRow: 3, tokens: [1, 2], sampling: { ...greedy, logitBias: [[1, 1]] } })
+  const second = aSequence({ id: sequenceId('b'), stateRow: 1, tokens: [4, 5, 6], startPosition: 1, sampling })
+  const { rows, bias } = unpack(new StepPacker(limits, layout).pack(aBatch(first, second)).words)
+  t.strictSame(rows[1], [
+    4, 1, 2 | 4, 0,
+    bitsOf(0.5), bitsOf(0.25), bitsOf(0.125), 2,
+    bitsOf(1.5), bitsOf(-0.5), bitsOf(1.25), 2,
+    0xdeadbeef, 4, 7, 5
+  ])
+  t.strictSame([0, 1, 2, 3, 4, 5].map(bias), [1, bitsOf(1), 3, bitsOf(-2.5), 99, bitsOf(4)])
+  t.strictSame([0, 1, undefined].map(numLogprobs => unpack(new StepPacker(limits, layout).pack(aBatch(aSequence({ sampling: { ...greedy, numLogprobs } }))).words).rows[0]?.slice(2, 3)),
+    [[4], [4], [0]], 'zero alternatives still ask for the logprob')
+})
+
+t.test('score rows come before the sample, one per target, on the row of the token before it', async t => {
+  const { rows } = unpack(new StepPacker(limits, layout).pack(aBatch(
+    aSequence({ tokens: [1], sampling: undefined }),
+    aSequence({ id: sequenceId('b'), stateRow: 1, tokens: [4, 5, 6], scoreTargets: [5, 6], numScoreLogprobs: 3 })
+  )).words)
+  t.strictSame(rows.map(row => [...row.slice(0, 4), row[15]]), [[1, 1, 1 | 4, 5, 3], [2, 1, 1 | 4, 6, 3], [3, 1, 0, 0, 0]])
+})
+
+t.test('lone tokens beyond the room for partial results become tiles', async t => {
+  const long = (name: string, context: number): ForwardSequence =>
+    aSequence({ id: sequenceId(name), stateRow: Number(name), tokens: [1], startPosition: context - 1, blockTable: blocks(Math.ceil(context / 4)) })
+  const splits = (context: number): number => Math.ceil(context / attentionSplit)
+  const contexts = [2 * attentionSplit, 2 * attentionSplit + 1, attentionSplit, 1]
+  t.same(contexts.map(splits), [2, 3, 1, 1])
+  const { shape, words } = new StepPacker(limits, layout).pack(aBatch(...contexts.map((context, i) => long(String(i), context))))
+  t.strictSame(shape, { tokens: 4, singles: 3, splits: 3, tiles: 1, logitRows: 4 })
+  const { singles, tiles } = unpack(words)
+  t.strictSame(singles.map(([row, , context, partial]) => [row, context, partial]), [[0, contexts[0], 0], [1, contexts[1], 2], [2, contexts[2], 5]])
+  t.strictSame(tiles.map(([row, count, , start]) => [row, count, start]), [[3, 1, 0]])
+})
+
+t.test('the largest batch fits the words that were promised', async t => {
+  const tight: RunnerLimits = { ...limits, maxBatchedTokens: 40, maxSequences: 4, maxLogitRows: 8, maxModelLen: 64, numKVBlocks: 500 }
+  const packer = new StepPacker(tight, layout)
+  const logitBias = Array.from({ length: 1024 }, (_, i) => [i % 100, 1] as const)
+  const { words } = packer.pack(aBatch(...[0, 1, 2, 3].map(i => aSequence({ id: sequenceId(`${i}`), stateRow: i, tokens: new Array(10).fill(1), startPosition: 54, blockTable: blocks(16), sampling: { ...greedy, logitBias }, scoreTargets: [1], numScoreLogprobs: 20 }))))
+  t.ok(words.length <= packer.maxWords, `${words.length} of ${packer.maxWords} words`)
+})
+
+t.test('whatever breaks the contract is refused, and the packer goes on', async t => {
+  const packer = new StepPacker(limits, layout)
+  const nine = new Array(9).fill(1)
+  const cases: ReadonlyArray<readonly [RegExp, ...ForwardSequence[]]> = [
+    [/computes no token/, aSequence({ tokens: [] })],
+    [/reaches 2001 tokens/, aSequence({ startPosition: 2000, blockTable: blocks(501) })],
+    [/needs 4 blocks and has 3/, aSequence({ startPosition: 12 })],
+    [/state row 4 of 4/, aSequence({ stateRow: 4 })],
+    [/state row -1 of 4/, aSequence({ stateRow: -1 })],
+    [/block 500 of 500/, aSequence({ blockTable: [blockId(500)] })],
+    [/token 100 of 100/, aSequence({ tokens: [100] })],
+    [/token -1 of 100/, aSequence({ tokens: [-1] })],
+    [/scores more tokens than it computes/, aSequence({ scoreTargets: [1, 2], numScoreLogprobs: 0 })],
+    [/biases token 100 of 100/, aSequence({ sampling: { ...greedy, logitBias: [[100, 1]] } })],
+    [/5 sequences; at most 4/, ...[0, 1, 2, 3, 0].map(stateRow => aSequence({ stateRow, sampling: undefined }))],
+    [/1001 tokens; at most 1000/, aSequence({ tokens: new Array(1001).fill(1), blockTable: blocks(251) })],
+    [/9 logit rows; at most 8/, aSequence({ tokens: nine, scoreTargets: nine, numScoreLogprobs: 0, sampling: undefined })],
+    [/starts at -1/, aSequence({ startPosition: -1 })],
+    [/scores token 100 of 100/, aSequence({ scoreTargets: [100], numScoreLogprobs: 0 })],
+    [/21 logprobs; at most 20/, aSequence({ scoreTargets: [1], numScoreLogprobs: 21 })],
+    [/21 logprobs; at most 20/, aSequence({ sampling: { ...greedy, numLogprobs: 21 } })],
+    [/1025 biases; at most 1024/, aSequence({ sampling: { ...greedy, logitBias: new Array(1025).fill([1, 1]) } })],
+    [/shares state row 0/, aSequence(), aSequence({ id: sequenceId('other') })]
+  ]
+  for (const [problem, ...sequences] of cases) {
+    t.throws(() => packer.pack(aBatch(...sequences)), { message: problem, code: 'ENGINE_INVALID_BATCH', details: { step: 3 } }, String(problem))
+  }
+  t.throws(() => packer.pack(aBatch(aSequence({ tokens: [] }))), InvalidBatchError)
+  for (const move of [{ from: blockId(500), to: blockId(1) }, { from: blockId(1), to: blockId(500) }, { from: blockId(-1), to: blockId(1) }, { from: blockId(1), to: blockId(1) }]) {
+    t.throws(() => packer.pack({ ...aBatch(aSequence()), moves: [move] }), { code: 'ENGINE_INVALID_BATCH', message: /copies block/ })
+  }
+  t.strictSame(packer.pack(aBatch(aSequence())).shape, { tokens: 1, singles: 1, splits: 1, tiles: 0, logitRows: 1 })
+})
+
+t.test('only a changed penalty needs counts', async t => {
+  t.equal(usesPenalties(greedy), false)
+  for (const change of [{ presencePenalty: 0.1 }, { frequencyPenalty: -0.1 }, { repetitionPenalty: 1.1 }]) t.equal(usesPenalties({ ...greedy, ...change }), true)
+})

@@ -136,8 +136,9 @@ t.test('whatever breaks the contract is refused, and the packer goes on', async 
     t.throws(() => packer.pack(aBatch(...sequences)), { message: problem, code: 'ENGINE_INVALID_BATCH', details: { step: 3 } }, String(problem))
   }
   t.throws(() => packer.pack(aBatch(aSequence({ tokens: [] }))), InvalidBatchError)
-  for (const move of [{ from: blockId(500), to: blockId(1) }, { from: blockId(1), to: blockId(500) }, { from: blockId(-1), to: blockId(1) }, { from: blockId(1), to: blockId(1) }]) {
-    t.throws(() => packer.pack({ ...aBatch(aSequence()), moves: [move] }), { code: 'ENGINE_INVALID_BATCH', message: /copies block/ })
+  for (const [from, to] of [[500, 1], [1, 500], [-1, 1], [1, 1]] as const) {
+    const moves = [{ from: blockId(from), to: blockId(to), direction: 'copy-on-write' }] as const
+    t.throws(() => packer.pack({ ...aBatch(aSequence()), moves }), { code: 'ENGINE_INVALID_BATCH', message: /copies block/ })
   }
   t.strictSame(packer.pack(aBatch(aSequence())).shape, { tokens: 1, singles: 1, splits: 1, tiles: 0, logitRows: 1 })
 })

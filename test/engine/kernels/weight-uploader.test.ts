@@ -1,0 +1,104 @@
+import { Checkpoint } from '../../../packages/engine/src/weights/checkpoint.ts'
+import { WeightUploader } from '../../../packages/engine/src/weights/weight-uploader.ts'
+import { SeededRandom } from '../../fakes/seeded-random.ts'
+import { bfloat16Bits, float16Bits, stored } from '../../reference/float16.ts'
+import type { StorageType } from '../../reference/float16.ts'
+import { writeSafetensors } from '../weights/write-safetensors.ts'
+import type { WrittenTensor } from '../weights/write-safetensors.ts'
+import { GpuHarness, gpuTest } from './gpu-harness.ts'
+import { inLayout } from './weight-order.ts'
+
+const SEED = 20260707
+const whole = await GpuHarness.open()
+// 4 KiB hold 16 rows of 64 f32: every tensor below spans several bindings.
+const split = await GpuHarness.open({ maxBindingBytes: 4096 })
+
+function written (values: Float64Array, shape: readonly number[], dtype: WrittenTensor['dtype']): WrittenTensor {
+  const data = dtype === 'F32' ? Float32Array.from(values) : Uint16Array.from(values, dtype === 'F16' ? float16Bits : bfloat16Bits)
+  return { dtype, shape, bytes: new Uint8Array(data.buffer) }
+}
+
+const storedAs = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const satisfies Record<WrittenTensor['dtype'], StorageType>
+
+for (const [how, gpu] of [['in one buffer', whole], ['split over several', split]] as const) {
+  for (const storage of ['f32', 'f16'] as const) {
+    for (const layout of ['interleaved', 'tiled'] as const) {
+      gpuTest(`stacked tensors arrive as ${storage}, ${layout}, ${how}`, gpu, async (t, gpu) => {
+        t.comment(`seed ${SEED}`)
+        const random = new SeededRandom(SEED)
+        const k = layout === 'tiled' ? 48 : 36
+        const tensors = ([['q', 40, 'F32'], ['k', 8, 'F16'], ['v', 9, 'BF16']] as const).map(([name, rows, dtype]) =>
+          ({ name, rows, dtype, values: stored(random.normals(rows * k), storedAs[dtype]) }))
+        const directory = t.testdir({ 'model.safetensors': Buffer.from(writeSafetensors(Object.fromEntries(tensors.map(({ name, rows, dtype, values }) => [name, written(values, [rows, k], dtype)])))) })
+        await using checkpoint = await Checkpoint.open(directory)
+        let uploaded = 0
+        const uploader = new WeightUploader(gpu.device, gpu.pipelines(storage, 'f32'), storage, layout, bytes => { uploaded += bytes })
+        const weight = await uploader.upload('qkv', tensors.map(({ name }) => checkpoint.tensor(name)), false)
+        await uploader.finish()
+        const rows = Float64Array.from(tensors.flatMap(({ values }) => [...stored(values, storage)]))
+        t.strictSame([weight.k, weight.columns, weight.gated, weight.layout], [k, 57, false, layout])
+        t.equal(uploaded, 40 * k * 4 + 17 * k * 2, 'every byte of the file is reported')
+        t.equal(weight.parts.length > 1, gpu === split)
+        let next = 0
+        for (const { buffer, firstColumn, columns } of weight.parts) {
+          t.equal(firstColumn, next, 'parts follow one another')
+          next += columns
+          t.ok(gpu === whole || buffer.size <= 4096, 'no part is larger than a binding')
+          const expected = inLayout(rows.slice(firstColumn * k, (firstColumn + columns) * k), k, layout)
+          t.strictSame(await contents(gpu, buffer, expected.length, storage), expected, `rows from ${firstColumn}`)
+        }
+        t.equal(next, 57, 'parts hold every row')
+      })
+    }
+  }
+
+  gpuTest(`gate and up rows of the same outputs share a part, ${how}`, gpu, async (t, gpu) => {
+    t.comment(`seed ${SEED}`)
+    const random = new SeededRandom(SEED)
+    const k = 32
+    const [gate, up] = [stored(random.normals(40 * k), 'f32'), stored(random.normals(40 * k), 'f32')]
+    const directory = t.testdir({ 'model.safetensors': Buffer.from(writeSafetensors({ gate: written(gate, [40, k], 'F32'), up: written(up, [40, k], 'F32') })) })
+    await using checkpoint = await Checkpoint.open(directory)
+    const uploader = new WeightUploader(gpu.device, gpu.pipelines('f32', 'f32'), 'f32', 'interleaved', () => {})
+    const weight = await uploader.upload('gate up', [checkpoint.tensor('gate'), checkpoint.tensor('up')], true)
+    await uploader.finish()
+    t.strictSame([weight.columns, weight.gated, weight.parts.map(part => part.columns)], [40, true, gpu === split ? [16, 16, 8] : [40]])
+    for (const { buffer, firstColumn, columns } of weight.parts) {
+      const rows = (tensor: Float64Array): number[] => [...tensor.subarray(firstColumn * k, (firstColumn + columns) * k)]
+      const expected = inLayout(Float64Array.from([...rows(gate), ...rows(up)]), k, 'interleaved')
+      t.strictSame(await contents(gpu, buffer, expected.length, 'f32'), expected, `outputs from ${firstColumn}`)
+    }
+  })
+}
+
+gpuTest('more pieces than there are staging slots, and a vector, arrive whole', whole, async (t, gpu) => {
+  // A row of 1 MiB: eight rows fill a slot, 41 rows need six pieces through three slots.
+  const k = 262_144
+  const tall = Float64Array.from({ length: 41 * k }, (_, i) => Math.floor(i / k) * 1000 + i % 977)
+  const norm = stored(new SeededRandom(SEED).normals(12), 'bf16')
+  const directory = t.testdir({ 'model.safetensors': Buffer.from(writeSafetensors({ tall: written(tall, [41, k], 'F32'), norm: written(norm, [12], 'BF16') })) })
+  await using checkpoint = await Checkpoint.open(directory)
+  const uploader = new WeightUploader(gpu.device, gpu.pipelines('f32', 'f32'), 'f32', 'interleaved', () => {})
+  const vector = await uploader.uploadVector('norm', checkpoint.tensor('norm'))
+  const weight = await uploader.upload('tall', [checkpoint.tensor('tall')], false)
+  await uploader.finish()
+  t.strictSame(await contents(gpu, vector, 12, 'f32'), norm)
+  const [part] = weight.parts
+  if (part === undefined) throw new Error('the weight has no part')
+  const arrived = await contents(gpu, part.buffer, 41 * k, 'f32')
+  const wrong = arrived.findIndex((value, i) => {
+    const [vectorIndex, column] = [Math.floor(i / 4), i % 4]
+    return value !== tall[vectorIndex % 41 * k + Math.floor(vectorIndex / 41) * 4 + column]
+  })
+  t.equal(wrong, -1, 'every element is in its place')
+})
+
+/** Elements of a buffer that the harness did not make: it has no guard. */
+async function contents (gpu: GpuHarness, buffer: GPUBuffer, length: number, storage: 'f32' | 'f16'): Promise<Float64Array> {
+  const copy = await gpu.poisoned(length, storage)
+  const encoder = gpu.device.device.createCommandEncoder()
+  encoder.copyBufferToBuffer(buffer, 0, copy, 0, Math.ceil(length * (storage === 'f16' ? 2 : 4) / 4) * 4)
+  gpu.device.queue.submit([encoder.finish()])
+  buffer.destroy()
+  return gpu.download(copy, length, storage)
+}

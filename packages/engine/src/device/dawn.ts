@@ -4,6 +4,9 @@ import { NoAdapterError } from '../errors.ts'
 /** Which trade between speed and checking Dawn makes. */
 export type DawnProfile = 'production' | 'debug'
 
+/** Whose driver: the system's, or none. */
+export type DawnBackend = 'native' | 'null'
+
 const alwaysOn = ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia']
 /** Validation costs an extra pass per indirect dispatch, and robustness clamps every load; both stay on in `debug`. */
 const productionOn = ['skip_validation', 'disable_robustness', 'disable_workgroup_init']
@@ -20,14 +23,16 @@ interface ProcessWideGPUs { daybreakGPUs?: GPU[] }
  * know are ignored silently, so callers ask `adapter.features` for what the toggles should have brought.
  *
  * @param adapterName substring of the adapter's name; undefined takes the first one Dawn prefers
+ * @param backend `null` computes nothing, and checks shaders for features that no adapter here may have
  * @throws NoAdapterError naming what to install when there is none
  */
-export async function openAdapter (profile: DawnProfile, adapterName: string | undefined): Promise<GPUAdapter> {
+export async function openAdapter (profile: DawnProfile, adapterName: string | undefined, backend: DawnBackend): Promise<GPUAdapter> {
   const holder: typeof globalThis & ProcessWideGPUs = globalThis
   Object.assign(globalThis, globals)
   const toggles = profile === 'production' ? [...alwaysOn, ...productionOn] : alwaysOn
   const flags = [`enable-dawn-features=${toggles.join(',')}`, 'disable-dawn-features=timestamp_quantization']
-  if (process.platform === 'linux') flags.unshift('backend=vulkan')
+  if (backend === 'null') flags.unshift('backend=null')
+  else if (process.platform === 'linux') flags.unshift('backend=vulkan')
   if (adapterName !== undefined) flags.push(`adapter=${adapterName}`)
   const gpu = create(flags)
   holder.daybreakGPUs = [...holder.daybreakGPUs ?? [], gpu]

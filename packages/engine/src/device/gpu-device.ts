@@ -1,7 +1,8 @@
 import type { AdapterReport } from '../engine.ts'
 import { DeviceLostError, OutOfDeviceMemoryError } from '../errors.ts'
 import { reportAdapter } from './adapter-report.ts'
-import { openAdapter, openDevice, type DawnProfile } from './dawn.ts'
+import { openAdapter, openDevice } from './dawn.ts'
+import type { DawnBackend, DawnProfile } from './dawn.ts'
 
 /** What kernels may rely on; read from the device's features, never from the toggles that asked for them. */
 export interface DeviceCapabilities {
@@ -23,6 +24,8 @@ export type DisabledFeature = 'f16' | 'subgroups' | 'subgroup-matrix'
 export interface GpuDeviceOptions {
   readonly profile: DawnProfile
   readonly adapter?: string | undefined
+  /** `null` checks shaders without a device; undefined: native. */
+  readonly backend?: DawnBackend
   readonly without?: readonly DisabledFeature[]
   /** Lowers the binding limit, so that tests reach the code that splits tensors over several bindings. */
   readonly maxBindingBytes?: number
@@ -66,7 +69,7 @@ export class GpuDevice implements AsyncDisposable {
   }
 
   static async open (options: GpuDeviceOptions): Promise<GpuDevice> {
-    const adapter = await openAdapter(options.profile, options.adapter)
+    const adapter = await openAdapter(options.profile, options.adapter, options.backend ?? 'native')
     const report = reportAdapter(adapter)
     return new GpuDevice(await openDevice(adapter), report, options)
   }

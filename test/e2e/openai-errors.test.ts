@@ -197,6 +197,23 @@ t.test('a prompt the engine refuses as too long has the same code as one refused
   t.match(await refusal(server, chat, { messages: userSays('Hi') }), { status: 400, code: 'context_length_exceeded', message: 'too long' })
 })
 
+t.test('what the scheduler and the supervisor report of a failed choice has the status that says whether to try again', async t => {
+  const expected: ReadonlyArray<readonly [reported: string, status: number, code: string, shouldRetry: string | null]> = [
+    ['context_length_exceeded', 400, 'context_length_exceeded', null],
+    ['kv_capacity_exceeded', 400, 'context_length_exceeded', null],
+    ['invalid_request', 400, 'invalid_value', null],
+    ['kv_cache_exhausted', 503, 'service_unavailable', null],
+    ['ENGINE_FAILED', 503, 'service_unavailable', null],
+    ['ENGINE_CRASHED_BY_REQUEST', 500, 'engine_crashed', 'false']
+  ]
+  for (const [reported, status, code, shouldRetry] of expected) {
+    const server = await aServer(t, { script: stream => stream.finish('error', 0, { error: { code: reported, message: 'as it was said' } }) })
+    const error = await refusal(server, chat, { messages: userSays('Hi') })
+    t.match(error, { status, code, message: 'as it was said' }, reported)
+    t.equal(error.headers.get('x-should-retry'), shouldRetry)
+  }
+})
+
 t.test('a fault in one choice fails the request and frees its other choices', async t => {
   const server = await aServer(t, { script: stream => stream.finish('error', 1, { error: { code: 'X', message: 'x' } }) })
   t.match(await refusal(server, chat, { messages: userSays('Hi'), n: 2 }), { status: 500 })

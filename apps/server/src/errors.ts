@@ -16,7 +16,7 @@ export type ErrorCode =
   | 'invalid_json' | 'invalid_type' | 'invalid_value' | 'missing_required_parameter' | 'unknown_parameter'
   | 'unsupported_parameter' | 'context_length_exceeded' | 'chat_template_error'
   | 'origin_not_allowed' | 'model_not_found' | 'not_found' | 'method_not_allowed' | 'unsupported_media_type' | 'request_too_large'
-  | 'duplicate_id' | 'rate_limit_exceeded' | 'service_unavailable' | 'generation_timeout' | 'internal_error'
+  | 'duplicate_id' | 'rate_limit_exceeded' | 'service_unavailable' | 'generation_timeout' | 'engine_crashed' | 'internal_error'
 
 const invalid = (status: number) => ({ status, type: 'invalid_request_error' }) as const
 
@@ -40,6 +40,8 @@ export const errorShapes = {
   service_unavailable: { status: 503, type: 'service_unavailable_error' },
   // The same request would run into the same deadline again.
   generation_timeout: { status: 504, type: 'server_error', retry: false },
+  // The same request would most likely end the engine again, and everybody's generations with it.
+  engine_crashed: { status: 500, type: 'server_error', retry: false },
   internal_error: { status: 500, type: 'server_error' },
 } as const satisfies Record<ErrorCode, OpenAIErrorShape>
 
@@ -103,8 +105,16 @@ export class ServiceUnavailableError extends Error {
 const foreignCodes: ReadonlyMap<string, ErrorCode> = new Map([
   ['SERVER_QUEUE_FULL', 'rate_limit_exceeded'],
   ['SERVER_UNAVAILABLE', 'service_unavailable'],
-  ['SCHEDULER_QUEUE_FULL', 'rate_limit_exceeded'],
   ['SCHEDULER_CONTEXT_LENGTH', 'context_length_exceeded'],
+  ['ENGINE_CRASHED_BY_REQUEST', 'engine_crashed'],
+  ['ENGINE_FAILED', 'service_unavailable'],
+  // The scheduler's own (packages/scheduler/src/errors.ts), which arrive with a failed choice.
+  ['queue_full', 'rate_limit_exceeded'],
+  ['context_length_exceeded', 'context_length_exceeded'],
+  ['kv_capacity_exceeded', 'context_length_exceeded'],
+  ['invalid_request', 'invalid_value'],
+  ['kv_cache_exhausted', 'service_unavailable'],
+  ['scheduler_stopped', 'service_unavailable'],
   ['TEXT_CHAT_TEMPLATE', 'chat_template_error'],
   ['FST_ERR_CTP_INVALID_JSON_BODY', 'invalid_json'],
   ['FST_ERR_CTP_EMPTY_JSON_BODY', 'invalid_json'],

@@ -49,6 +49,18 @@ for (const stream of [true, false]) {
   }
 }
 
+t.test('a client that leaves has the generations of its pipelined requests aborted, too', async t => {
+  const server = await aServer(t)
+  const text = JSON.stringify({ messages: userSays('Hi') })
+  const request = `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`
+  const socket = connect(server.port, '127.0.0.1')
+  socket.write(request + request)
+  const generations = [await server.generation.stream(0), await server.generation.stream(1)]
+  socket.destroy()
+  for (const generation of generations) await generation.until(({ aborted }) => aborted)
+  t.ok(generations.every(({ released }) => released))
+})
+
 t.test('a client that leaves while its prompt is tokenised never reaches the engine', async t => {
   const { promise: reached, resolve: reach } = withResolvers()
   const { promise: released, resolve: release } = withResolvers()

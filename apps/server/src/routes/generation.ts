@@ -33,13 +33,17 @@ export function registerGeneration (app: FastifyInstance, endpoint: GenerationEn
     const generation = new ClientRequest({
       context, endpoint, body: request.body, log: request.log, arrivedAt: monotonicSeconds() - reply.elapsedTime / 1000,
     })
-    // In every phase: while tokenising, queued, prefilling and decoding; streamed or not.
-    reply.raw.once('close', () => { if (!reply.raw.writableFinished) generation.abort('disconnect') })
+    // In every phase: while tokenising, queued, prefilling and decoding; streamed or not. The connection is asked, because the
+    // response to a pipelined request, which has to wait for the one before it, never hears that its client left.
+    const { socket } = request.raw
+    const left = (): void => { if (!reply.raw.writableFinished) generation.abort('disconnect') }
+    socket.once('close', left)
     try {
       const plan = await generation.plan()
       if (generation.abandoned) return reply.hijack()
       return await (plan.stream ? stream : whole)(plan, generation, request, reply, context)
     } finally {
+      socket.off('close', left)
       generation.close()
     }
   })

@@ -42,7 +42,7 @@ export const modelSchema = z.object({
 
 export const modelListSchema = z.object({ object: z.literal('list'), data: z.array(modelSchema) })
 export const tokenizeResponseSchema = z.object({
-  count: z.int(), max_model_len: z.int(), tokens: z.array(z.int()), token_strs: z.array(z.string()).nullable(),
+  count: z.int(), max_model_len: z.int(), vocab_size: z.int(), tokens: z.array(z.int()), token_strs: z.array(z.string()).nullable(),
 })
 export const detokenizeResponseSchema = z.object({ prompt: z.string() })
 export const healthSchema = z.object({ status: z.string() })

@@ -31,6 +31,8 @@ export function registerTokenize (app: FastifyInstance, context: ServerContext):
     return {
       count: tokens.length,
       max_model_len: capacity.maxModelLen,
+      // Beyond vLLM's answer: benchmark clients draw random prompts from it.
+      vocab_size: capacity.vocabSize,
       tokens,
       token_strs: body.return_token_strs === true ? tokens.map(token => text.decode([token], { skipSpecialTokens: false })) : null,
     }

@@ -1,3 +1,4 @@
+import { connect } from 'node:net'
 import OpenAI from 'openai'
 import t from 'tap'
 import { QueueFullError, ServiceUnavailableError } from '../../apps/server/src/errors.ts'
@@ -122,7 +123,31 @@ t.test('other content types, larger bodies, unknown routes and other methods hav
 
 t.test('headers beyond the limit are refused before anything else', async t => {
   const server = await aServer(t, { config: { headerLimitBytes: 8192 } })
-  t.equal((await fetch(server.url + '/health', { headers: { 'x-long': 'x'.repeat(10_000) } })).status, 431)
+  const response = await fetch(server.url + '/health', { headers: { 'x-long': 'x'.repeat(10_000) } })
+  t.equal(response.status, 431)
+  t.match(await response.json(), { error: { type: 'invalid_request_error', code: 'headers_too_large', param: null } })
+})
+
+t.test('what is no HTTP, and paths that are none, are refused in OpenAI\'s form as well', async t => {
+  const server = await aServer(t)
+  const answerTo = async (request: string): Promise<string> => {
+    const socket = connect(server.port, '127.0.0.1')
+    socket.write(request)
+    let answer = ''
+    for await (const bytes of socket) answer += String(bytes)
+    return answer
+  }
+  const get = (path: string): string => `GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`
+  const expected: ReadonlyArray<readonly [request: string, status: number, code: string]> = [
+    ['NO HTTP\r\n\r\n', 400, 'malformed_request'],
+    [get('/%E0%A4%A'), 404, 'not_found'],
+    [get('//['), 404, 'not_found'],
+  ]
+  for (const [request, status, code] of expected) {
+    const answer = await answerTo(request)
+    t.match(answer, new RegExp(`^HTTP/1.1 ${status} `))
+    t.match(JSON.parse(answer.slice(answer.indexOf('\r\n\r\n'))), { error: { code, type: 'invalid_request_error', param: null } })
+  }
 })
 
 t.test('a full queue is 429 with retry-after, an engine that is not ready 503, and the client\'s classes fit', async t => {

@@ -3,13 +3,15 @@ import swagger from '@fastify/swagger'
 import websocket from '@fastify/websocket'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { toApiError } from './errors.ts'
 import type { GenerationService } from './generation/generation-service.ts'
 import type { HttpConfig, ServedModel } from './http-config.ts'
 import { generationEndpoints } from './openai/generation-endpoint.ts'
 import { ModelNames } from './openai/model-names.ts'
+import { connectionErrorHandler } from './plugins/connection-errors.ts'
 import { registerCors } from './plugins/cors.ts'
 import { Drain, registerDrain } from './plugins/drain.ts'
-import { registerErrorHandler } from './plugins/error-handler.ts'
+import { registerErrorHandler, sendError } from './plugins/error-handler.ts'
 import { registerHttpMetrics } from './plugins/http-metrics.ts'
 import { registerRequestIdentity, requestIdOf } from './plugins/request-identity.ts'
 import { registerGenerationSocket } from './routes/generation-socket.ts'
@@ -37,7 +39,7 @@ export interface AppOptions {
  * telemetry: whoever made them closes them, after `app.close()`. See `drain` for an orderly end.
  */
 export function buildApp ({ config, generation, text, model, logger, telemetry }: AppOptions): FastifyInstance {
-  const app = newFastify(config, logger)
+  const app = newFastify(config, logger, telemetry)
   const drain = new Drain()
   const active = new ActiveRequests()
   const context: ServerContext = {
@@ -78,7 +80,7 @@ export function buildApp ({ config, generation, text, model, logger, telemetry }
   return app
 }
 
-function newFastify (config: HttpConfig, logger: FastifyBaseLogger): FastifyInstance {
+function newFastify (config: HttpConfig, logger: FastifyBaseLogger, telemetry: Telemetry): FastifyInstance {
   const app = Fastify({
     loggerInstance: logger,
     // One line per generation, written when it ends; see ClientRequest.
@@ -92,6 +94,9 @@ function newFastify (config: HttpConfig, logger: FastifyBaseLogger): FastifyInst
     routerOptions: { maxParamLength: 512 },
     // Requests that arrive while closing get our own 503.
     return503OnClosing: false,
+    clientErrorHandler: connectionErrorHandler(telemetry),
+    // What the router refuses before any hook, such as `/%E0%A4%A`.
+    frameworkErrors: (error, _request, reply) => { sendError(reply, toApiError(error), telemetry) },
   })
   app.removeContentTypeParser('text/plain')
   // Requests are checked by zod where they are used; route schemas only describe them in the OpenAPI document.

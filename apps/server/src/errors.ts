@@ -15,7 +15,7 @@ export interface OpenAIErrorShape {
 export type ErrorCode =
   | 'invalid_json' | 'invalid_type' | 'invalid_value' | 'missing_required_parameter' | 'unknown_parameter'
   | 'unsupported_parameter' | 'context_length_exceeded' | 'chat_template_error'
-  | 'origin_not_allowed' | 'model_not_found' | 'not_found' | 'method_not_allowed' | 'unsupported_media_type' | 'request_too_large'
+  | 'malformed_request' | 'headers_too_large' | 'receive_timeout' | 'origin_not_allowed' | 'model_not_found' | 'not_found' | 'method_not_allowed' | 'unsupported_media_type' | 'request_too_large'
   | 'duplicate_id' | 'rate_limit_exceeded' | 'service_unavailable' | 'generation_timeout' | 'engine_crashed' | 'internal_error'
 
 const invalid = (status: number) => ({ status, type: 'invalid_request_error' }) as const
@@ -29,6 +29,9 @@ export const errorShapes = {
   unsupported_parameter: invalid(400),
   context_length_exceeded: invalid(400),
   chat_template_error: invalid(400),
+  malformed_request: invalid(400),
+  headers_too_large: invalid(431),
+  receive_timeout: invalid(408),
   origin_not_allowed: invalid(403),
   model_not_found: invalid(404),
   not_found: invalid(404),

@@ -17,7 +17,8 @@ export function registerErrorHandler (app: FastifyInstance, telemetry: Telemetry
   })
 
   app.setNotFoundHandler(async (request, reply) => {
-    const path = new URL(request.url, 'http://localhost').pathname
+    // Not parsed as a URL: what asks for nothing known may well not be one.
+    const path = request.url.split('?', 1)[0] ?? ''
     const allowed = [...new Set(paths.filter(({ matches }) => matches(path)).map(({ method }) => method))]
     if (allowed.length > 0) reply.header('allow', allowed.join(', '))
     const asked = `${request.method} ${path.slice(0, 256)}`

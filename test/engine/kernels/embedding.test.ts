@@ -21,19 +21,22 @@ for (const storage of ['f32', 'f16'] as const) {
         const parts = [{ first: 0, rows: 16 }, { first: 16, rows: 32 }, { first: 48, rows: 5 }]
         const table = stored(random.normals(53 * hiddenSize), storage)
         const tokens = [0, 52, 15, 16, 47, 48, 7, 7, 33]
-        const x = await gpu.poisoned(tokens.length * hiddenSize, 'f32')
         const sampled = await gpu.upload([99, 99], 'u32')
         const step = await gpu.step({ tokens: tokens.map((token, i) => ({ token, stateRow: 0, position: i, slot: i })) })
-        for (const { first, rows } of parts) {
-          const own = table.subarray(first * hiddenSize, (first + rows) * hiddenSize)
-          await gpu.run(embedding, {
-            storage,
-            overrides: { HIDDEN_SIZE: hiddenSize, FIRST_ROW: first, ROWS: rows, LAYOUT: layoutNumber[layout] },
-            buffers: { table: await gpu.upload(inLayout(own, hiddenSize, layout, NaN), storage), sampled, step, x },
-            grid: [Math.ceil(hiddenSize / 256), tokens.length, 1]
-          })
+        // In both orders: a part that also wrote its neighbour's first or last row would be overwritten in one of them.
+        for (const ordered of [parts, [...parts].reverse()]) {
+          const x = await gpu.poisoned(tokens.length * hiddenSize, 'f32')
+          for (const { first, rows } of ordered) {
+            const own = table.subarray(first * hiddenSize, (first + rows) * hiddenSize)
+            await gpu.run(embedding, {
+              storage,
+              overrides: { HIDDEN_SIZE: hiddenSize, FIRST_ROW: first, ROWS: rows, LAYOUT: layoutNumber[layout] },
+              buffers: { table: await gpu.upload(inLayout(own, hiddenSize, layout, NaN), storage), sampled, step, x },
+              grid: [Math.ceil(hiddenSize / 256), tokens.length, 1]
+            })
+          }
+          t.strictSame(await gpu.download(x, tokens.length * hiddenSize, 'f32'), reference(table, tokens, hiddenSize), `hidden size ${hiddenSize}`)
         }
-        t.same(await gpu.download(x, tokens.length * hiddenSize, 'f32'), reference(table, tokens, hiddenSize), `hidden size ${hiddenSize}`)
       }
     })
   }
@@ -60,5 +63,5 @@ gpuTest('a device token is read from its state row, a host token is not', gpu, a
     },
     grid: [1, 3, 1]
   })
-  t.same(await gpu.download(x, 3 * hiddenSize, 'f32'), reference(table, [4, 6, 3], hiddenSize))
+  t.strictSame(await gpu.download(x, 3 * hiddenSize, 'f32'), reference(table, [4, 6, 3], hiddenSize))
 })

@@ -154,6 +154,7 @@ const filters: ReadonlyArray<readonly [string, Partial<SamplingParams>]> = [
   ['top-p 0.8', { temperature: 1, topP: 0.8 }],
   ['top-p of nearly nothing', { temperature: 1, topP: 1e-6 }],
   ['min-p 0.2', { temperature: 1, minP: 0.2 }],
+  ['min-p 0.2 at temperature 2', { temperature: 2, minP: 0.2 }],
   ['top-k 20, top-p 0.7 and min-p 0.05', { temperature: 1.3, topK: 20, topP: 0.7, minP: 0.05 }],
   ['top-p 0.9 and bias', { temperature: 0.8, topP: 0.9, logitBias: [[0, 3], [64, -100], [13, 1.5]] }]
 ]

@@ -130,6 +130,19 @@ t.test('a sequence preempted more often than allowed fails, and the others do no
   t.equal(harness.kvCache.stats.numUsed, 0)
 })
 
+t.test('each preemption counts once towards the limit', async t => {
+  const harness = new Harness({ limits: { numKVBlocks: 24 }, config: { maxPreemptions: 2 }, prefixCaching: false })
+  const victim = harness.add({ numPromptTokens: 8, maxTokens: 88, priority: 1 })
+  while (harness.finishOf(victim) === undefined) {
+    harness.step()
+    const rival = harness.add({ numPromptTokens: 8, maxTokens: 60 })
+    while (harness.finishOf(rival) === undefined) harness.step()
+  }
+  t.equal(harness.finishOf(victim), 'error')
+  t.equal(harness.scheduler.stats().numPreemptions, 2)
+  t.match(harness.events.find(event => event.type === 'finish' && event.id === victim.id), { error: { message: /preempted 2 times/ } })
+})
+
 t.test('before a sequence gives way itself, one whose reader has paused does', async t => {
   const harness = new Harness({ limits: { numKVBlocks: 9 }, prefixCaching: false })
   const paused = harness.add({ numPromptTokens: 8, maxTokens: 24 })

@@ -17,12 +17,8 @@ export function planDecodes (
     if (!holdsBlocks(sequence) || sequence.group.paused || !isDecode) continue
     while (residency.kvCache.grow(sequence.id, sequence.numComputed + 1) === undefined) {
       const victim = lastToServe(residency, sequence)
-      if (victim.numPreemptions >= maxPreemptions) {
-        onExhausted(victim)
-      } else {
-        victim.numPreemptions++
-        residency.preempt(victim)
-      }
+      if (victim.numPreemptions >= maxPreemptions) onExhausted(victim)
+      else residency.preempt(victim)
       if (victim === sequence) break
     }
     if (holdsBlocks(sequence)) plan.add({ sequence, start: sequence.numComputed, numTokens: 1, samples: true, numScores: undefined })

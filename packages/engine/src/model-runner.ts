@@ -1,5 +1,6 @@
 import type { ForwardBatch, ModelRunner, RunnerLimits, ScoredToken, SampledToken, StepResult, TokenHistory, TokenLogprob } from './contract.ts'
 import type { GpuDevice } from './device/gpu-device.ts'
+import { LossWatch } from './device/loss-watch.ts'
 import { ReadbackRing } from './device/readback.ts'
 import { profileList } from './device/pass-profiler.ts'
 import type { KernelTime } from './engine.ts'
@@ -36,20 +37,20 @@ export class GpuModelRunner implements ModelRunner {
   readonly #lists = new Map<string, CommandList>()
   readonly #readback: ReadbackRing
   readonly #timer: StepTimer
-  #lost: DeviceLostError | undefined
+  readonly #loss: LossWatch
 
   constructor (parts: RunnerParts) {
     this.#parts = parts
     this.limits = parts.limits
     this.#timer = new StepTimer(parts.device)
     this.#readback = new ReadbackRing(parts.device.device, this.#resultBytes(parts.limits.maxLogitRows) + StepTimer.bytes, MAX_IN_FLIGHT)
-    parts.device.lost.then(error => { this.#lost = error }, () => {})
+    this.#loss = new LossWatch(parts.device.lost)
   }
 
   /** @throws InvalidBatchError, DeviceLostError */
   async execute (batch: ForwardBatch): Promise<StepResult> {
     const started = performance.now()
-    if (this.#lost !== undefined) throw this.#lost
+    if (this.#loss.error !== undefined) throw this.#loss.error
     const { device, packer, buffers, kv } = this.#parts
     const { shape, words } = packer.pack(batch)
     const readback = this.#readback.take()
@@ -68,8 +69,7 @@ export class GpuModelRunner implements ModelRunner {
     this.#timer.resolve(encoder, batch.step, readback, bytes)
     device.queue.submit([encoder.finish()])
     const submitted = performance.now()
-    const data = await Promise.race([this.#readback.read(readback, bytes + StepTimer.bytes), device.lost])
-    if (data instanceof DeviceLostError) throw data
+    const data = await this.#loss.orLost(this.#readback.read(readback, bytes + StepTimer.bytes))
     const problem = device.takeErrors()[0]
     if (problem !== undefined) throw new DeviceLostError({ reason: 'error', message: problem })
     return {

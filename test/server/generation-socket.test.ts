@@ -236,8 +236,8 @@ t.test('a drain closes idle sockets with 1001 at once and busy ones when they ar
 })
 
 t.test('a page of another origin may not connect unless it is allowed', async t => {
-  const open = async (server: ServerUnderTest, origin: string): Promise<string> => {
-    const socket = new WebSocket(`${server.url.replace('http', 'ws')}/v1/completions`, { origin })
+  const open = async (server: ServerUnderTest, origin: string, headers: Record<string, string> = {}): Promise<string> => {
+    const socket = new WebSocket(`${server.url.replace('http', 'ws')}/v1/completions`, { origin, headers })
     const outcome = await Promise.race([once(socket, 'open').then(() => 'open'), once(socket, 'unexpected-response').then(([, response]) => String(response.statusCode))])
     socket.on('error', () => {})
     socket.terminate()
@@ -246,5 +246,6 @@ t.test('a page of another origin may not connect unless it is allowed', async t 
   const server = await aServer(t)
   t.equal(await open(server, 'https://evil.example'), '403')
   t.equal(await open(server, server.url), 'open')
+  t.equal(await open(server, 'http://rebound.example', { host: 'rebound.example' }), '403', 'a name that was made to lead here')
   t.equal(await open(await aServer(t, { config: { corsOrigins: ['https://good.example'] } }), 'https://good.example'), 'open')
 })

@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { request as httpRequest } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import t from 'tap'
 import { says } from '../fakes/fake-generation-service.ts'
 import { aServer, userSays } from './server-under-test.ts'
@@ -91,6 +94,21 @@ t.test('pages of other origins get no CORS headers unless they are allowed', asy
   t.equal(preflight.status, 204)
   t.equal(preflight.headers.get('access-control-allow-headers'), 'content-type')
   t.match(preflight.headers.get('access-control-allow-methods'), /POST/)
+})
+
+t.test('a page whose name was made to lead to this machine is none of ours; local names and allowed origins are', async t => {
+  const answer = async (server: ServerUnderTest, host: string): Promise<number | undefined> => {
+    const request = httpRequest(server.url + '/tokenize', { method: 'POST', headers: { host, origin: `http://${host}`, 'content-type': 'application/json' } })
+    request.end(JSON.stringify({ prompt: 'x' }))
+    const [response] = await once(request, 'response') as [IncomingMessage]
+    response.resume()
+    return response.statusCode
+  }
+  const server = await aServer(t)
+  t.equal(await answer(server, 'rebound.example:8000'), 403)
+  t.equal(await answer(server, '127.0.0.1.rebound.example'), 403)
+  for (const host of ['127.0.0.1:8000', 'localhost:8000', 'LOCALHOST', 'app.localhost', '[::1]:8000']) t.equal(await answer(server, host), 200, host)
+  t.equal(await answer(await aServer(t, { config: { corsOrigins: ['http://our.example'] } }), 'our.example'), 200)
 })
 
 t.test('a drain refuses new requests, lets running ones finish, keeps health and reports not ready', async t => {

@@ -20,7 +20,7 @@ export function registerGenerationSocket (app: FastifyInstance, endpoint: Genera
     },
     preValidation: async request => {
       // Browsers let any page open a WebSocket anywhere: only the server can refuse.
-      if (request.ws && !originAllowed(request.headers.origin, request.headers.host, context.config.corsOrigins)) {
+      if (request.ws && !originAllowed(request, context.config.corsOrigins)) {
         throw new ApiError('origin_not_allowed', 'Pages of this origin may not connect.')
       }
     },

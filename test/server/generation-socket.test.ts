@@ -202,6 +202,22 @@ t.test('a client that provokes errors and reads none of them is cut off', async 
   t.not(serverSide?.readyState, WebSocket.OPEN)
 })
 
+t.test('chunks larger than any limit reach a reader that takes its time', async t => {
+  const server = await aServer(t, { script: says('x'), config: { slowReaderBytes: 16384 } })
+  const client = await aSocket(t, server, '/v1/completions')
+  const [serverSide] = server.app.websocketServer.clients
+  client.socket.pause()
+  const ids = ['a', 'b', 'c']
+  const body = { prompt: 'x'.repeat(900), echo: true, logprobs: 20, n: 8, max_tokens: 1 }
+  for (const id of ids) client.send({ type: 'request', id, body })
+  for (const i of ids.keys()) await (await server.generation.stream(i)).until(({ pauses }) => pauses.length > 0)
+  t.ok((serverSide?.bufferedAmount ?? 0) > 16 * 16384, 'more is unread than the system holds')
+  t.equal(serverSide?.readyState, WebSocket.OPEN)
+  client.socket.resume()
+  for (const id of ids) await client.until(ends(id))
+  t.strictSame(client.frames.filter(({ type }) => type === 'done').map(({ id }) => id).toSorted(), ids)
+})
+
 t.test('a peer that answers no pings is cut off', async t => {
   const server = await aServer(t, { config: { socketPingSeconds: 0.03 } })
   const socket = new WebSocket(`${server.url.replace('http', 'ws')}/v1/completions`, { autoPong: false })

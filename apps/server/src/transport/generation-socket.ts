@@ -12,7 +12,7 @@ import { idInFrame, parseClientFrame, serverFrame } from './socket-frames.ts'
 /** WebSocket close code (RFC 6455, section 7.4.1). */
 const GOING_AWAY = 1001
 
-/** A paused engine still delivers the steps it had begun: far less than this many times the limit. */
+/** Answers that cost the client nothing may pile up unread to this many times the limit. */
 const HARD_LIMIT_FACTOR = 16
 
 /** Serves requests over `socket` until it closes. */
@@ -34,6 +34,8 @@ class GenerationSocket {
   readonly #ping: NodeJS.Timeout
   readonly #offDrain: () => void
   #answeredPing = true
+  /** Characters of errors and cancellations that the client has not read. */
+  #unreadReplies = 0
 
   constructor (socket: WebSocket, endpoint: GenerationEndpoint, context: ServerContext, log: FastifyBaseLogger) {
     this.#socket = socket
@@ -82,7 +84,7 @@ class GenerationSocket {
     } finally {
       this.#requests.delete(id)
       request.close()
-      if (request.abandoned) this.#send(serverFrame.done(JSON.stringify(id)))
+      if (request.abandoned) this.#reply(serverFrame.done(JSON.stringify(id)))
       this.#closeIfDrained()
     }
   }
@@ -100,19 +102,29 @@ class GenerationSocket {
   #refuse (id: string | null, error: ApiError): void {
     this.#context.telemetry.requestRejected(error.code)
     if (error.shape.status >= 500) this.#log.error({ err: error, event: 'request-failed', code: error.code }, 'request failed')
-    this.#send(serverFrame.error(id, error))
+    this.#reply(serverFrame.error(id, error))
   }
 
-  #send (frame: string): void {
+  /**
+   * Sends what no generation paid for. Pausing generations does not stop a client that asks for errors and reads none of them.
+   * Chunks do not count: a single one, of a long prompt with its log-probabilities, may be larger than any limit.
+   */
+  #reply (frame: string): void {
+    this.#unreadReplies += frame.length
+    this.#send(frame, () => { this.#unreadReplies -= frame.length })
+    if (this.#unreadReplies > HARD_LIMIT_FACTOR * this.#context.config.slowReaderBytes) this.#socket.terminate()
+  }
+
+  #send (frame: string, read: () => void = () => {}): void {
     if (this.#socket.readyState !== this.#socket.OPEN) return
-    this.#socket.send(frame, this.#sent)
-    const unread = this.#socket.bufferedAmount
-    this.#pressure.written(unread)
-    // Pausing generations does not stop a client that asks for error frames and reads none of them.
-    if (unread > HARD_LIMIT_FACTOR * this.#context.config.slowReaderBytes) this.#socket.terminate()
+    this.#socket.send(frame, () => {
+      read()
+      this.#sent()
+    })
+    this.#pressure.written(this.#socket.bufferedAmount)
   }
 
-  readonly #sent = (): void => {
+  #sent (): void {
     if (this.#pressure.paused && this.#socket.bufferedAmount === 0) this.#pressure.drained()
   }
 

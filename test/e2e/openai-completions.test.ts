@@ -51,6 +51,7 @@ t.test('echo puts the prompt first, with its own log-probabilities, whole and st
   t.strictSame(choice?.logprobs?.tokens, ['<s>', 'H', 'bytes:\\xc3', 'bytes:\\xa9', '!'])
   t.strictSame(choice?.logprobs?.token_logprobs, [null, ...[0x48, 0xc3, 0xa9, 0x21].map(logprobOf)])
   t.equal(choice?.logprobs?.top_logprobs?.[0], null)
+  t.strictSame(choice?.logprobs?.text_offset, [0, 0, 1, 1, 2], 'offsets are in the text shown, which has no <s>')
 
   let text = ''
   const tokens: string[] = []

@@ -151,7 +151,7 @@ export class GenerationRun {
         return this.#context.observer.promptScheduled({ promptTokens: prompt.plan.tokens.length, cachedTokens: event.cachedTokens })
       case 'prompt-scores': {
         if (prompt.plan.echo === '') return
-        const entries = echoedPrompt(prompt.plan.tokens, event.scores, this.#context.text)
+        const entries = echoedPrompt(prompt.plan.tokens, event.scores, prompt.plan.echo, this.#context.text)
         for (const choice of prompt.choices) choice.text.addPromptLogprobs(entries)
         return
       }

@@ -89,7 +89,9 @@ export class Server {
       onProgress: progress => this.#progress.update(progress),
       onReady: (capacity, report) => {
         this.#progress.stop()
-        if (this.#supervisor.numRestarts > 0) this.#logger.warn({ event: 'engine-restarted', restarts: this.#supervisor.numRestarts })
+        const { numRestarts, enginePid } = this.#supervisor
+        this.#logger.info({ event: 'engine-ready', enginePid })
+        if (numRestarts > 0) this.#logger.warn({ event: 'engine-restarted', restarts: numRestarts })
         else this.#context.stdout.write(banner({ model: this.#model.id, address: this.#address, capacity, report, readySeconds: this.#secondsSinceListening() }))
       },
       onRestart: numReplayed => this.#logger.warn({ event: 'requests-replayed', numReplayed }),

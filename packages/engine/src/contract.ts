@@ -23,7 +23,7 @@ export interface SamplingParams {
   readonly frequencyPenalty: number
   /** Divides positive and multiplies negative logits of tokens in the prompt or already generated; 1 is off. */
   readonly repetitionPenalty: number
-  /** Added to the logits of these tokens; at most 1,024 entries. */
+  /** Added to the logits of these tokens: each token once, at most 1,024 of them. */
   readonly logitBias: ReadonlyArray<readonly [TokenId, number]>
   /** `undefined`: no logprobs. 0: the sampled token's only. n ≤ 20: also the n most likely tokens'. */
   readonly numLogprobs: number | undefined
@@ -74,6 +74,7 @@ export interface ForwardBatch {
 /** A token's log-probability under the raw logits (before penalties, bias and temperature), as vLLM reports them. */
 export interface TokenLogprob { readonly token: TokenId; readonly logprob: number }
 
+/** `logprob` means something only when `numLogprobs` was given. */
 export interface SampledToken extends TokenLogprob {
   readonly id: SequenceId
   /** Most likely first; present when `numLogprobs` was. */

@@ -130,7 +130,7 @@ async function attendSingles ({ gpu, scene, kv, queries, chunks, activation = 'f
  */
 const tolerance = ({ headDim }: Model): number => (513 + headDim + 32) * F32_ROUNDING * 6
 
-// Every head dimension with several groups, every group with several head dimensions; 64 and 128 threads, 64 and 128 staged keys;
+// Every head dimension with several groups, every group with several head dimensions; 64 and 128 threads, 16 to 128 staged keys;
 // tiles of one query token, and of rows that the threads' teams do not divide.
 const models: readonly Model[] = [
   { headDim: 32, group: 1, numKVHeads: 2, threads: 64, queries: 8, staged: 128 },
@@ -142,11 +142,13 @@ const models: readonly Model[] = [
   { headDim: 64, group: 8, numKVHeads: 1, threads: 64, queries: 1, staged: 64 },
   { headDim: 64, group: 4, numKVHeads: 1, threads: 64, queries: 4, staged: 64 },
   { headDim: 128, group: 2, numKVHeads: 1, threads: 64, queries: 2, staged: 64 },
-  { headDim: 128, group: 4, numKVHeads: 1, threads: 128, queries: 1, staged: 64 }
+  { headDim: 128, group: 4, numKVHeads: 1, threads: 128, queries: 1, staged: 64 },
+  { headDim: 128, group: 8, numKVHeads: 1, threads: 64, queries: 1, staged: 16 },
+  { headDim: 128, group: 1, numKVHeads: 2, threads: 64, queries: 3, staged: 32 }
 ]
 
 for (const [i, model] of models.entries()) {
-  const storage = i % 3 === 1 || model.headDim === 128 ? 'f16' : 'f32'
+  const storage = (model.headDim === 128 ? model.staged === 64 : i % 3 === 1) ? 'f16' : 'f32'
   const name = `head dim ${model.headDim}, ${model.group} query head(s) on a KV head, tiles of ${model.queries}, ${model.threads} threads, ${storage}`
   gpuTest(`attention in both forms equals the reference and each other's bits: ${name}`, gpu, async (t, gpu) => {
     t.comment(`seed ${SEED + i}`)

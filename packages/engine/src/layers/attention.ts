@@ -21,10 +21,13 @@ export function attentionTileShape (config: ModelConfig, storage: StorageType, c
   const least = Math.max(64, Math.ceil(config.headDim / 4 / 32) * 32)
   const threads = Math.max(least, capabilities.software ? 64 : 128)
   const base = { headDim: config.headDim, group, threads }
-  for (let rows = Math.max(TILE_ROWS, group); rows >= group; rows = Math.floor(rows / 2)) {
-    for (const staged of [128, 64]) {
-      const shape = { ...base, queries: Math.max(1, Math.floor(rows / group)), staged }
-      if (attentionTileBytes(shape, storage === 'f16' ? 2 : 4) <= capabilities.maxWorkgroupBytes) return shape
+  // Many rows first, then many keys at a time; staging fewer than 64 keys leaves threads idle and is for large heads in little memory.
+  for (const stagedChoices of [[128, 64], [32, 16]]) {
+    for (let rows = Math.max(TILE_ROWS, group); rows >= group; rows = Math.floor(rows / 2)) {
+      for (const staged of stagedChoices) {
+        const shape = { ...base, queries: Math.max(1, Math.floor(rows / group)), staged }
+        if (attentionTileBytes(shape, storage === 'f16' ? 2 : 4) <= capabilities.maxWorkgroupBytes) return shape
+      }
     }
   }
   throw new UnsupportedModelError({ field: 'head_dim', value: config.headDim, supported: `what fits ${capabilities.maxWorkgroupBytes} bytes of workgroup memory` })

@@ -6,12 +6,12 @@ import type { AttentionShape } from './attention-order.ts'
 export interface AttentionTileShape extends AttentionShape {
   /** Query tokens a workgroup attends. */
   readonly queries: number
-  /** Keys staged in workgroup memory at a time: 64 or 128. */
+  /** Keys staged in workgroup memory at a time: 16, 32, 64 or 128. */
   readonly staged: number
 }
 
-/** Keys that one row of threads scores side by side. */
-const KEY_LANES = 64
+/** Most keys that one row of threads scores side by side. */
+const MOST_KEY_LANES = 64
 
 /** Bytes of workgroup memory a tile kernel takes; `elemBytes` is the size of a stored key's element. */
 export function attentionTileBytes (shape: AttentionTileShape, elemBytes: number): number {
@@ -32,9 +32,10 @@ export function attentionTileKernel (shape: AttentionTileShape) {
   const { headDim, group, threads, queries, staged } = shape
   const rows = queries * group
   const vectors = headDim / 4
-  const rowGroups = Math.max(1, Math.floor(threads / KEY_LANES))
+  const keyLanes = Math.min(MOST_KEY_LANES, staged)
+  const rowGroups = Math.max(1, Math.floor(threads / keyLanes))
   const rowsInGroup = Math.ceil(rows / rowGroups)
-  const keysEach = staged / KEY_LANES
+  const keysEach = staged / keyLanes
   const teams = Math.floor(threads / vectors)
   const own = Math.ceil(rows / teams)
   const chunks = Array.from({ length: Math.ceil(rowsInGroup / 8) }, (_, c) => ({ first: 8 * c, count: Math.min(8, rowsInGroup - 8 * c) }))
@@ -47,12 +48,12 @@ export function attentionTileKernel (shape: AttentionTileShape) {
           ${upTo(keysEach).map(k => upTo(count).map(r => `var s_${k}_${r} = 0.0;`).join(' ')).join('\n          ')}
           ${upTo(count).map(r => `let from_${r} = min(row_group * ${rowsInGroup}u + ${first + r}u, ROWS - 1u) * VECTORS;`).join('\n          ')}
           for (var d = 0u; d < VECTORS; d++) {
-            ${upTo(keysEach).map(k => `let key_${k} = vec4<f32>(staged_keys[(key_lane + ${k * KEY_LANES}u) * (VECTORS + 1u) + d]);`).join('\n            ')}
+            ${upTo(keysEach).map(k => `let key_${k} = vec4<f32>(staged_keys[(key_lane + ${k * keyLanes}u) * (VECTORS + 1u) + d]);`).join('\n            ')}
             ${upTo(count).map(r => `let q_${r} = queries[from_${r} + d];`).join('\n            ')}
             ${axes.map(a => upTo(keysEach).map(k => upTo(count).map(r => `s_${k}_${r} = fma(key_${k}.${a}, q_${r}.${a}, s_${k}_${r});`).join(' ')).join('\n            ')).join('\n            ')}
           }
           ${upTo(keysEach).map(k => `{
-            let j = chunk + key_lane + ${k * KEY_LANES}u;
+            let j = chunk + key_lane + ${k * keyLanes}u;
             if (j < keys) {
               ${upTo(count).map(r => `if (row_group * ${rowsInGroup}u + ${first + r}u < ROWS && ${first + r}u < ${rowsInGroup}u) { scores[(from_${r} / VECTORS * SPLIT + j) >> 2u][j & 3u] = s_${k}_${r}; }`).join('\n              ')}
             }
@@ -85,8 +86,8 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     let r = i / VECTORS;
     queries[i] = q[(((record.first_row + min(r / GROUP, last_token)) * NUM_KV_HEADS + head) * GROUP + r % GROUP) * VECTORS + i % VECTORS];
   }
-  let key_lane = thread % ${KEY_LANES}u;
-  let row_group = thread / ${KEY_LANES}u;
+  let key_lane = thread % ${keyLanes}u;
+  let row_group = thread / ${keyLanes}u;
   let lane = thread % VECTORS;
   let team = thread / VECTORS;
   ${unroll(own, i => `let row_${i} = min(${inRows} + ${i}u, ROWS - 1u);
@@ -104,7 +105,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
         if (j < keys) { staged_keys[i / VECTORS * (VECTORS + 1u) + i % VECTORS] = kv[key_vector(start, j) + i % VECTORS]; }
       }
       workgroupBarrier();
-      ${rowGroups * KEY_LANES < threads ? `if (row_group < ${rowGroups}u) {` : '{'}
+      ${rowGroups * keyLanes < threads ? `if (row_group < ${rowGroups}u) {` : '{'}
         ${chunks.map(scoreChunk).join('\n')}
       }
     }

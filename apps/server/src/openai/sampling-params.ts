@@ -65,7 +65,7 @@ function logitBias (record: Readonly<Record<string, unknown>>, limits: { readonl
   const refuse = (param: string, message: string): never => { throw new ApiError('invalid_value', `Invalid value for '${param}': ${message}.`, { param }) }
   if (entries.length > limits.maxLogitBias) refuse('logit_bias', `at most ${limits.maxLogitBias} entries, got ${entries.length}`)
   return entries.map(([key, bias]) => {
-    const token = /^\d{1,10}$/.test(key) ? Number(key) : -1
+    const token = /^(0|[1-9]\d{0,9})$/.test(key) ? Number(key) : -1
     const param = `logit_bias.${key.slice(0, 32)}`
     if (token < 0 || token >= limits.vocabSize) return refuse(param, `keys are token ids from 0 to ${limits.vocabSize - 1}`)
     if (typeof bias !== 'number' || !(bias >= -100 && bias <= 100)) return refuse(param, 'a bias is a number from -100 to 100')

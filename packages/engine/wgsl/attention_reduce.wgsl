@@ -11,20 +11,22 @@ override SPLIT: u32;
 
 @compute @workgroup_size(32)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  if (wg.y >= num_singles() || thread >= HEAD_DIM / 4u) { return; }
+  if (wg.y >= num_singles()) { return; }
   let record = single_record(wg.y);
   let splits = (record.context + SPLIT - 1u) / SPLIT;
   let first = record.partial * NUM_HEADS + wg.x;
-  var ml = partial_max_sum[first];
-  var out = partial_out[first * (HEAD_DIM / 4u) + thread];
-  for (var s = 1u; s < splits; s++) {
-    let at = first + s * NUM_HEADS;
-    let other = partial_max_sum[at];
-    let top = max(ml.x, other.x);
-    let keep = exp(ml.x - top);
-    let take = exp(other.x - top);
-    out = fma(out, vec4<f32>(keep), partial_out[at * (HEAD_DIM / 4u) + thread] * take);
-    ml = vec2<f32>(top, fma(ml.y, keep, other.y * take));
+  for (var d = thread; d < HEAD_DIM / 4u; d += 32u) {
+    var ml = partial_max_sum[first];
+    var out = partial_out[first * (HEAD_DIM / 4u) + d];
+    for (var s = 1u; s < splits; s++) {
+      let at = first + s * NUM_HEADS;
+      let other = partial_max_sum[at];
+      let top = max(ml.x, other.x);
+      let keep = exp(ml.x - top);
+      let take = exp(other.x - top);
+      out = fma(out, vec4<f32>(keep), partial_out[at * (HEAD_DIM / 4u) + d] * take);
+      ml = vec2<f32>(top, fma(ml.y, keep, other.y * take));
+    }
+    y[(record.token_row * NUM_HEADS + wg.x) * (HEAD_DIM / 4u) + d] = act4(out / ml.y);
   }
-  y[(record.token_row * NUM_HEADS + wg.x) * (HEAD_DIM / 4u) + thread] = act4(out / ml.y);
 }

@@ -151,9 +151,11 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     }
     let first = first_of_workgroup(value, index, thread);
     let top = bitcast<f32>(first.x);
-    token = first.y;
+    // Where every logit is NaN none comes first; the token indexes counts and the embedding all the same.
+    token = min(first.y, VOCAB - 1u);
     if (shape.x > 0.0) {
-      let inverse_temperature = 1.0 / shape.x;
+      // The smallest temperatures have no finite inverse, and infinity times the best token's zero is NaN.
+      let inverse_temperature = 1.0 / max(shape.x, 1e-30);
       var floor_key = 0u;
       if (shape.z > 0.0) { floor_key = key_of(top + shape.x * log(shape.z)); }
       if (top_k > 0u && top_k < VOCAB) { floor_key = max(floor_key, select_key(base, thread, floor_key, top_k, 0.0, top, inverse_temperature, 0.0)); }
@@ -164,7 +166,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
       }
       let total = workgroup_sum(sum, thread, THREADS);
       if (shape.y < 1.0) { floor_key = max(floor_key, select_key(base, thread, floor_key, 0u, shape.y, top, inverse_temperature, total)); }
-      token = draw(base, thread, floor_key, top, inverse_temperature, total, random_u32(seed, position), first.y);
+      token = draw(base, thread, floor_key, top, inverse_temperature, total, random_u32(seed, position), token);
     }
   }
 

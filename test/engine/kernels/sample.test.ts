@@ -253,3 +253,20 @@ gpuTest('penalties shape the frequencies of draws, too', withSubgroups, async (t
   const { statistic, limit } = chiSquare(counts, probabilities)
   t.ok(statistic <= limit, `chi square ${statistic.toFixed(1)} of at most ${limit.toFixed(1)}`)
 })
+
+gpuTest('logits that are not numbers choose some token of the vocabulary, and count inside their own row', withSubgroups, async (t, gpu) => {
+  const vocab = 33
+  const logits = new Float64Array(vocab).fill(NaN)
+  const rows = [{ ...greedy, presencePenalty: 1 }, { ...greedy, temperature: 1, presencePenalty: 1 }].map(params => ({ logits, record: recordOf(params) }))
+  const result = await sampleRows(gpu, vocab, rows)
+  for (const token of tokensOf(result)) t.ok(token < vocab, `token ${token}`)
+  t.equal(result.counts.reduce((sum, count) => sum + count, 0), rows.length)
+})
+
+gpuTest('the smallest temperatures draw the most likely token', withSubgroups, async (t, gpu) => {
+  t.comment(`seed ${SEED}`)
+  const logits = distinctLogits(new SeededRandom(SEED), 65)
+  const best = logits.indexOf(Math.max(...logits))
+  const rows = [1e-30, 1e-37, 1.2e-38, 1e-40, 1e-45].flatMap(temperature => [1, 0.5].map(topP => ({ logits, record: recordOf({ ...greedy, temperature, topP }) })))
+  t.strictSame(tokensOf(await sampleRows(gpu, 65, rows)), rows.map(() => best))
+})

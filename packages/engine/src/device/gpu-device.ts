@@ -81,10 +81,12 @@ export class GpuDevice implements AsyncDisposable {
 
   /**
    * A storage buffer of at least `bytes` (rounded up to 16). The caller owns it.
-   * @throws OutOfDeviceMemoryError
+   * @throws OutOfDeviceMemoryError, also when it is larger than one binding may be
    */
   async createStorage (label: string, bytes: number): Promise<GPUBuffer> {
     const size = Math.max(16, Math.ceil(bytes / 16) * 16)
+    // Kernels bind whole buffers, and the production profile would not notice a binding that is too large.
+    if (size > this.device.limits.maxStorageBufferBindingSize) throw new OutOfDeviceMemoryError({ label, bytes: size })
     this.device.pushErrorScope('out-of-memory')
     this.device.pushErrorScope('validation')
     let buffer: GPUBuffer

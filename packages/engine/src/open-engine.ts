@@ -24,6 +24,8 @@ import { warmUp } from './warm-up.ts'
 
 /** Rows for scored prompt tokens, beside one for every sequence. */
 const SCORE_ROWS = 32
+/** Workgroups along one dimension of a dispatch, WebGPU's default limit: some kernels run one per token. */
+const MAX_WORKGROUPS = 65_535
 
 /** What tests and debugging may change about the device. */
 export interface EngineDebugOptions {
@@ -50,6 +52,7 @@ export async function openEngine (options: EngineOptions, debug: EngineDebugOpti
 }
 
 async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOptions, started: number): Promise<GpuEngine> {
+  refuseRaggedSizes(config)
   const storage = chooseStorage(device, options.dtype)
   options.onProgress({ stage: 'adapter', done: 1, total: 1, detail: `${device.report.name}, ${storage}` })
   // Tensor cores multiply f16 by f16; everywhere else activations stay f32.
@@ -60,7 +63,7 @@ async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOp
   const pipelines = new PipelineCache(device, storage, activation)
   const maxModelLen = Math.min(options.maxModelLen ?? config.maxPositionEmbeddings, config.maxPositionEmbeddings)
   const shape = {
-    maxBatchedTokens: options.maxBatchedTokens,
+    maxBatchedTokens: Math.min(options.maxBatchedTokens, MAX_WORKGROUPS),
     maxSequences: options.maxSequences,
     maxLogitRows: options.maxSequences + SCORE_ROWS,
     maxModelLen,
@@ -91,7 +94,8 @@ async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOp
   options.onProgress({ stage: 'kernels', done: 0, total: 0, detail: 'compiling kernels' })
   const context = { device, pipelines, config, buffers, blockSize: options.blockSize, tile }
   const model = await Llama.create(context, weights, kv.layers, rotation)
-  const threads = Math.min(device.capabilities.maxWorkgroupThreads, device.capabilities.software ? 32 : 1024)
+  // A power of two, since the sampler reduces by halves; not every adapter's limit is one.
+  const threads = 2 ** Math.floor(Math.log2(Math.min(device.capabilities.maxWorkgroupThreads, device.capabilities.software ? 32 : 1024)))
   const sampler = await pipelines.get(sample, { VOCAB: config.vocabSize, THREADS: threads, RESULT_WORDS: resultWords })
   const { logits, step, adjusted, counts, sampled, results } = buffers
   const sampleGroup = sampler.bind({ logits, step, adjusted, counts, sampled, results })
@@ -123,6 +127,13 @@ async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOp
       kvCacheBytes: kv.bytes,
       loadSeconds: (performance.now() - started) / 1000
     }
+  }
+}
+
+/** Kernels load four values at a time, and would leave out the rest of a row without a word. */
+function refuseRaggedSizes ({ hiddenSize, intermediateSize, headDim }: ModelConfig): void {
+  for (const [field, value] of Object.entries({ hidden_size: hiddenSize, intermediate_size: intermediateSize, head_dim: headDim })) {
+    if (value % 4 !== 0) throw new UnsupportedModelError({ field, value, supported: 'multiples of 4' })
   }
 }
 

@@ -46,7 +46,8 @@ export class Llama {
     const { numHeads, numKVHeads, headDim, hiddenSize } = config
     const options = { device, pipelines, logitRows: false }
     const step = buffers.step
-    const normThreads = Math.min(device.capabilities.maxWorkgroupThreads, device.capabilities.software ? 32 : hiddenSize >= 2048 ? 512 : 128)
+    // A power of two, since sums are reduced by halves where there are no subgroups; not every adapter's limit is one.
+    const normThreads = 2 ** Math.floor(Math.log2(Math.min(device.capabilities.maxWorkgroupThreads, device.capabilities.software ? 32 : hiddenSize >= 2048 ? 512 : 128)))
     const attention = await Attention.create(context)
     const [norm, gatherNorm, rope] = await Promise.all([
       pipelines.get(rmsNorm, { HIDDEN_SIZE: hiddenSize, EPS: config.rmsNormEps, GATHER: 0, THREADS: normThreads }),

@@ -122,6 +122,8 @@ export class WeightUploader {
       pass.end()
       queue.submit([encoder.finish()])
       slot.ready = slot.mapped.mapAsync(GPUMapMode.WRITE)
+      // Nobody may be left to wait for it when loading fails; whoever does still hears of it.
+      slot.ready.catch(() => {})
       this.#onBytes(rows * k * (tensor.byteLength / ((tensor.shape[0] ?? 1) * k)))
     }
   }

@@ -148,3 +148,21 @@ t.test('without a parent the process exits', async t => {
   parent.hangUp()
   t.equal(parent.exitCode, 0)
 })
+
+t.test('what arrives between a fatal error and the exit goes unanswered, for the next process to do', async t => {
+  const parent = new Parent()
+  const ready = parent.hear('ready')
+  runEngineProcess(async (config, listener) => {
+    const failing = new PagedFakeRunner(fakeLimits(config), new FakeSteps(config))
+    failing.execute = async () => { throw new Error('the device is gone') }
+    return composeCore({ runner: failing, report: fakeReport(config) }, config, listener)
+  }, parent)
+  parent.tell({ type: 'configure', config })
+  await ready
+  const fatal = parent.hear('fatal')
+  parent.tell({ type: 'generate', request: { ...aRequest(), id: '0:r' } })
+  t.match(await fatal, { message: 'the device is gone' })
+  parent.tell({ type: 'generate', request: { ...aRequest(), id: '1:r' } })
+  t.equal(parent.exitCode, 1)
+  t.notOk(parent.received.some(({ type }) => type === 'rejected'))
+})

@@ -50,6 +50,8 @@ export function runEngineProcess (compose: ComposeEngine, channel: EngineChannel
   let statsChanged = (): void => {}
 
   const generate = (request: GenerationRequest): void => {
+    // Refusing would fail it for good; unanswered, the parent has it done by the next process.
+    if (ended) return
     try {
       if (core === undefined) throw new Error('the engine is still loading')
       core.generate(request)

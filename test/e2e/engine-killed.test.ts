@@ -64,6 +64,8 @@ serverTest('when the engine is killed, streams pause and go on with the tokens t
   const during = server.client.chat.completions.create({ model, messages: [{ role: 'user', content: '12 + 30 = ?' }], temperature: 0 })
 
   await server.logged('engine-ready', 2)
+  const { numReplayed } = await server.logged('requests-replayed')
+  t.ok(Number(numReplayed) > requests.length, `${String(numReplayed)} requests were unfinished`)
   t.equal(await server.probe('/ready'), '200 ready')
   t.not(server.enginePid, pid)
   t.equal((await during).choices[0]?.message.content, '42', 'what came in the meantime was not refused')

@@ -23,6 +23,7 @@ import type { ServerContext } from './server-context.ts'
 import type { Telemetry } from './telemetry/telemetry.ts'
 import type { TextService } from './text/text-service.ts'
 import { ActiveRequests } from './transport/active-requests.ts'
+import { IncomingRequest } from './transport/incoming-request.ts'
 import { KeepAlive } from './transport/keep-alive.ts'
 
 export interface AppOptions {
@@ -89,7 +90,7 @@ function newFastify (config: HttpConfig, logger: FastifyBaseLogger, telemetry: T
     bodyLimit: config.bodyLimitBytes,
     requestTimeout: config.receiveTimeoutSeconds * 1000,
     keepAliveTimeout: config.idleConnectionSeconds * 1000,
-    http: { maxHeaderSize: config.headerLimitBytes },
+    http: { maxHeaderSize: config.headerLimitBytes, IncomingMessage: IncomingRequest },
     // Model names may be long paths.
     routerOptions: { maxParamLength: 512 },
     // Requests that arrive while closing get our own 503.

@@ -167,7 +167,6 @@ export class EngineSupervisor implements GenerationService, AsyncDisposable {
     this.#processStats = message.stats
     const { summary } = message
     if (summary !== undefined) {
-      this.#stalled = false
       this.#watch.progress()
       this.#admission.stepFinished(summary.numTokens, this.#options.clock.now())
       for (const listener of this.#stepListeners) listener(summary)
@@ -227,7 +226,6 @@ export class EngineSupervisor implements GenerationService, AsyncDisposable {
   #updateWatch (): void {
     const busy = this.#lifecycle.phase === 'ready' && [...this.#pending.values()].some(pending => pending.sent && !pending.paused)
     this.#watch.setBusy(busy)
-    if (this.#pending.size === 0 && this.#lifecycle.phase === 'ready') this.#stalled = false
   }
 
   #stall (): void {
@@ -236,6 +234,8 @@ export class EngineSupervisor implements GenerationService, AsyncDisposable {
   }
 
   #died (series: boolean): void {
+    // The next process starts with a clean record: a probe that fails through its whole load would have the server restarted.
+    this.#stalled = false
     this.#earlierStats = continueCounters(this.#earlierStats, { ...this.#processStats })
     this.#processStats = noStats
     for (const pending of this.#replayOrder.blame(this.#pending.values(), series)) {

@@ -22,7 +22,9 @@ export function generationFields (limits: HttpConfig) {
     n: z.int().min(1).max(limits.maxChoices).optional(),
     stop: z.union([stopString, boundedArray(stopString, { max: limits.maxStopStrings })]).optional(),
     stop_token_ids: boundedArray(z.int().min(0).max(INT32_MAX), { max: 128 }).optional(),
-    seed: z.int().optional().describe('The low 32 bits are used; choice i draws with seed + i'),
+    // Clients send 64 bits; what JSON's numbers cannot hold of them is rounded away.
+    seed: z.number().refine(Number.isInteger, 'must be an integer').meta({ type: 'integer' }).optional()
+      .describe('Any integer; the low 32 bits are used, and choice i draws with seed + i'),
     temperature: z.number().min(0).max(2).optional(),
     top_p: z.number().min(0).max(1).optional(),
     top_k: z.int().min(-1).max(INT32_MAX).optional().describe('0 or -1: all tokens'),

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { appendFile, copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -47,6 +48,27 @@ t.test('a changed, cut or missing file is named', async t => {
   await t.rejects(resolveModel(directory), { name: ModelVerificationError.name, code: 'MODEL_FILE_CORRUPT', details: { file: join(directory, 'tokenizer.json') } })
   await rm(join(directory, 'tokenizer.json'))
   await t.rejects(verifyModelFiles(directory), { code: 'MODEL_FILE_CORRUPT', details: { problem: 'missing' } })
+})
+
+t.test('a built-in model is not taken unverified: its hashes must be there and leave out nothing', async t => {
+  const modelsFolder = await temporaryFolder(t)
+  const directory = join(modelsFolder, 'daybreak-mini')
+  await mkdir(directory)
+  for (const name of ['config.json', 'tokenizer.json']) await copyFile(join(embedded, name), join(directory, name))
+  const refusal = async (): Promise<unknown> => await resolveModel(DEFAULT_MODEL, { modelsFolder }).catch((error: unknown) => error)
+  const hashes = join(directory, 'hashes.json')
+  const sumOf = (text: string): string => createHash('sha256').update(text).digest('hex')
+  const small = Object.fromEntries(await Promise.all(['config.json', 'tokenizer.json'].map(async name => [name, sumOf(await readFile(join(directory, name), 'utf8'))])))
+
+  t.match(await refusal(), { code: 'MODEL_FILE_CORRUPT', details: { file: hashes, problem: 'missing' } })
+  await writeFile(hashes, JSON.stringify(small))
+  t.match(await refusal(), { code: 'MODEL_FILE_CORRUPT', details: { file: hashes, problem: 'lists no weights' } })
+  const weights = join(directory, 'model.safetensors')
+  await writeFile(weights, 'weights')
+  t.match(await refusal(), { code: 'MODEL_FILE_CORRUPT', details: { file: weights } }, 'weights that nothing vouches for')
+  t.equal((await resolveModel(directory)).id, 'daybreak-mini', 'by path, hashes stay the folder\'s own affair')
+  await writeFile(hashes, JSON.stringify({ ...small, 'model.safetensors': sumOf('weights') }))
+  t.match(await resolveModel(DEFAULT_MODEL, { modelsFolder }), { verified: true })
 })
 
 t.test('a list of hashes that is not one is refused, and reaches no file outside the folder', async t => {

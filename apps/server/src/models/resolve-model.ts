@@ -25,7 +25,7 @@ export interface ResolveModelOptions {
 }
 
 /**
- * Finds a model by built-in name or by path; built-in names win, `./name` is always a path.
+ * Finds a model by built-in name or by path; built-in names win, `./name` is always a path. A built-in model is always verified.
  * @throws ModelNotFoundError, ModelVerificationError (rejects)
  */
 export async function resolveModel (nameOrPath: string, options: ResolveModelOptions = {}): Promise<ResolvedModel> {
@@ -34,7 +34,7 @@ export async function resolveModel (nameOrPath: string, options: ResolveModelOpt
   const directory = folder === undefined ? resolve(nameOrPath) : join(options.modelsFolder ?? repositoryModels(), folder)
   const problem = await whatIsMissing(directory)
   if (problem !== undefined) throw new ModelNotFoundError({ model: nameOrPath, problem, builtIn })
-  const numVerified = await verifyModelFiles(directory)
+  const numVerified = await verifyModelFiles(directory, { complete: folder !== undefined })
   return { id: folder === undefined ? basename(directory) : nameOrPath, directory, verified: numVerified !== undefined }
 }
 

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { aServer } from './server-under-test.ts'
+import { TextBusyError, TextTooLongError } from '../../apps/server/src/text/index.ts'
+import { aServer, userSays } from './server-under-test.ts'
 
 t.test('a seed is any integer, also one of 64 bits, and the engine draws with its low 32 bits', async t => {
   const server = await aServer(t)
@@ -19,4 +20,22 @@ t.test('a seed is any integer, also one of 64 bits, and the engine draws with it
     t.equal(answer.status, 400, seed)
     t.match(await answer.json(), { error: { param: 'seed' } })
   }
+})
+
+t.test('a text that was refused before tokenising has the code of one that is too long, and names its parameter', async t => {
+  const server = await aServer(t, { text: { beforeEncode: () => { throw new TextTooLongError({ bytes: 1e6, fewestTokens: 5000, maxTokens: 4096 }) } } })
+  const requests = [['/v1/completions', { prompt: ['a', 'b'] }, 'prompt[0]'], ['/v1/chat/completions', { messages: userSays('a') }, 'messages']] as const
+  for (const [path, body, param] of requests) {
+    const answer = await server.post(path, body)
+    t.equal(answer.status, 400)
+    t.match(await answer.json(), { error: { code: 'context_length_exceeded', param, message: /4096.*5000/ } })
+  }
+})
+
+t.test('texts beyond what may wait for a tokenizer are a 503 that may be tried again', async t => {
+  const server = await aServer(t, { text: { beforeEncode: () => { throw new TextBusyError({ numWaiting: 256, limit: 256 }) } } })
+  const answer = await server.post('/v1/completions', { prompt: 'a' })
+  t.equal(answer.status, 503)
+  t.ok(answer.headers.get('retry-after'))
+  t.match(await answer.json(), { error: { code: 'service_unavailable' } })
 })

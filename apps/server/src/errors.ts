@@ -119,6 +119,8 @@ const foreignCodes: ReadonlyMap<string, ErrorCode> = new Map([
   ['kv_cache_exhausted', 'service_unavailable'],
   ['scheduler_stopped', 'service_unavailable'],
   ['TEXT_CHAT_TEMPLATE', 'chat_template_error'],
+  ['TEXT_TOO_LONG', 'context_length_exceeded'],
+  ['TEXT_BUSY', 'service_unavailable'],
   ['FST_ERR_CTP_INVALID_JSON_BODY', 'invalid_json'],
   ['FST_ERR_CTP_EMPTY_JSON_BODY', 'invalid_json'],
   ['FST_ERR_CTP_INVALID_CONTENT_LENGTH', 'invalid_value'],

@@ -4,6 +4,7 @@ import type { TokenId } from '@daybreak/kvcache'
 import { ApiError } from '../errors.ts'
 import type { EngineCapacity } from '../generation/generation-service.ts'
 import type { HttpConfig } from '../http-config.ts'
+import { TextTooLongError } from '../text/errors.ts'
 import type { TextService } from '../text/text-service.ts'
 import { chatFormat } from './chat-format.ts'
 import { templateMessages } from './chat-completion-request.ts'
@@ -53,10 +54,11 @@ export interface PlanContext {
 /** @throws ApiError when the prompt does not fit; a template's refusal becomes one in `toApiError`. */
 export async function planChatCompletion (request: ChatCompletionRequest, context: PlanContext): Promise<GenerationPlan> {
   const tools = request.tool_choice === 'none' ? undefined : request.tools
-  const tokens = await context.text.encodeChat(templateMessages(request.messages), {
+  const tokens = await namingParam('messages', context.text.encodeChat(templateMessages(request.messages), {
     addGenerationPrompt: request.add_generation_prompt ?? true,
+    maxTokens: context.capacity.maxModelLen,
     ...(tools !== undefined && { tools }),
-  })
+  }))
   const maxTokens = fitContext(tokens.length, request.max_completion_tokens ?? request.max_tokens, 'rest', 'messages', context)
   const numLogprobs = request.logprobs === true ? request.top_logprobs ?? 0 : undefined
   const identity = newIdentity('chatcmpl', context)
@@ -122,13 +124,26 @@ function choiceSampling (request: Omit<CommonRequest, 'max_tokens' | 'logprobs'>
 }
 
 export async function promptTokens (prompt: Prompt, param: string, addSpecialTokens: boolean, { text, capacity }: PlanContext): Promise<readonly TokenId[]> {
-  const tokens = typeof prompt === 'string' ? await text.encode(prompt, { addSpecialTokens }) : prompt
+  const tokens = typeof prompt === 'string' ? await namingParam(param, text.encode(prompt, { addSpecialTokens, maxTokens: capacity.maxModelLen })) : prompt
   if (tokens.length === 0) throw new ApiError('invalid_value', `Invalid value for '${param}': it has no tokens.`, { param })
   const outside = tokens.find(token => token >= capacity.vocabSize)
   if (outside !== undefined) {
     throw new ApiError('invalid_value', `Invalid value for '${param}': token id ${outside} is outside the vocabulary of ${capacity.vocabSize}.`, { param })
   }
   return tokens
+}
+
+/** Says which of a request's parameters it was that cannot fit. */
+async function namingParam<T> (param: string, tokens: Promise<T>): Promise<T> {
+  try {
+    return await tokens
+  } catch (cause) {
+    if (!(cause instanceof TextTooLongError)) throw cause
+    const { maxTokens, fewestTokens } = cause.details
+    throw new ApiError('context_length_exceeded',
+      `This model's maximum context length is ${maxTokens} tokens. However, you requested at least ${fewestTokens} tokens in the ${param}. Please reduce its length.`,
+      { param, cause })
+  }
 }
 
 /** How many tokens may be generated. */

@@ -1,6 +1,6 @@
 import { Piscina } from 'piscina'
 import type { RenderResult, RenderTask } from './chat-template-worker.ts'
-import { ChatTemplateError } from './errors.ts'
+import { ChatTemplateError, TextBusyError } from './errors.ts'
 import type { TextModelFiles } from './model-files.ts'
 import type { ChatMessage, ChatTemplateOptions } from './text-service.ts'
 
@@ -9,6 +9,8 @@ export interface ChatTemplateRunnerOptions {
   /** Longest a rendering may take, from its own start. */
   readonly timeoutMs: number
   readonly maxThreads: number
+  /** Chats that may wait for a thread. */
+  readonly maxWaiting: number
   /** Heap of one worker; a template that needs more costs its own request only. */
   readonly maxHeapMiB: number
 }
@@ -27,11 +29,13 @@ export class ChatTemplateRunner {
   readonly #templates: Readonly<Record<string, string>>
   readonly #globals: Readonly<Record<string, unknown>>
   readonly #timeoutMs: number
+  readonly #maxWaiting: number
 
   constructor (files: TextModelFiles, options: ChatTemplateRunnerOptions) {
     this.#templates = chatTemplatesOf(files)
     this.#globals = tokenVariables(files.config)
     this.#timeoutMs = options.timeoutMs
+    this.#maxWaiting = options.maxWaiting
     this.#pool = new Piscina({
       filename: options.worker.href,
       minThreads: 1,
@@ -41,7 +45,7 @@ export class ChatTemplateRunner {
     })
   }
 
-  /** @throws ChatTemplateError (rejects) when there is no prompt to be had from the template. */
+  /** @throws ChatTemplateError (rejects) when there is no prompt to be had from the template; TextBusyError when too many wait. */
   async render (messages: readonly ChatMessage[], options: ChatTemplateOptions): Promise<string> {
     const name = options.tools !== undefined && 'tool_use' in this.#templates ? 'tool_use' : 'default'
     const result = await this.#run({
@@ -66,6 +70,8 @@ export class ChatTemplateRunner {
   }
 
   async #run (task: RenderTask): Promise<RenderResult> {
+    const { queueSize } = this.#pool
+    if (queueSize >= this.#maxWaiting) throw new TextBusyError({ numWaiting: queueSize, limit: this.#maxWaiting })
     try {
       return await this.#pool.run(task)
     } catch (cause) {

@@ -1,6 +1,6 @@
 /** What can go wrong between text and token ids. Only the wire knows which HTTP status each becomes. */
 
-export type TextErrorCode = 'TEXT_MODEL_FILE' | 'TEXT_UNSUPPORTED_TOKENIZER' | 'TEXT_CHAT_TEMPLATE' | 'TEXT_ENCODING_FAILED'
+export type TextErrorCode = 'TEXT_MODEL_FILE' | 'TEXT_UNSUPPORTED_TOKENIZER' | 'TEXT_CHAT_TEMPLATE' | 'TEXT_ENCODING_FAILED' | 'TEXT_TOO_LONG' | 'TEXT_BUSY'
 
 /** A tokenizer or configuration file is missing, unreadable, or not what its name promises. */
 export class ModelFileError extends Error {
@@ -38,6 +38,30 @@ export class ChatTemplateError extends Error {
 
   constructor (message: string, details: ChatTemplateError['details'], options?: ErrorOptions) {
     super(message, options)
+    this.details = details
+  }
+}
+
+/** The text cannot have as few tokens as it may have; found without tokenising it. */
+export class TextTooLongError extends Error {
+  override readonly name = 'TextTooLongError'
+  readonly code = 'TEXT_TOO_LONG' satisfies TextErrorCode
+  readonly details: { readonly bytes: number; readonly fewestTokens: number; readonly maxTokens: number }
+
+  constructor (details: TextTooLongError['details']) {
+    super(`a text of ${details.bytes} bytes has at least ${details.fewestTokens} tokens; at most ${details.maxTokens} are possible`)
+    this.details = details
+  }
+}
+
+/** More texts wait for a worker than may wait. Another try soon may find room. */
+export class TextBusyError extends Error {
+  override readonly name = 'TextBusyError'
+  readonly code = 'TEXT_BUSY' satisfies TextErrorCode
+  readonly details: { readonly numWaiting: number; readonly limit: number }
+
+  constructor (details: TextBusyError['details']) {
+    super(`${details.numWaiting} texts are waiting to be tokenised or rendered; at most ${details.limit} may`)
     this.details = details
   }
 }

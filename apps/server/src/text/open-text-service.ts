@@ -2,12 +2,13 @@ import { Piscina } from 'piscina'
 import type { TokenId } from '@daybreak/kvcache'
 import { ChatTemplateRunner, chatTemplatesOf } from './chat-template.ts'
 import { ByteDetokenizer } from './detokenizer.ts'
-import { EncodingFailedError } from './errors.ts'
+import { EncodingFailedError, TextBusyError, TextTooLongError } from './errors.ts'
 import { readTextModelFiles, type TextModelFiles } from './model-files.ts'
 import { renderPlainChat } from './plain-chat-template.ts'
 import { SpecialTokenEscape, type TextPart } from './special-token-escape.ts'
 import type { ChatMessage, ChatTemplateOptions, DecodeOptions, Detokenizer, TextEncodeOptions, TextService } from './text-service.ts'
 import { byteRuleOf, TokenBytes, type ByteRule } from './token-bytes.ts'
+import { maxBytesPerToken } from './text-per-token.ts'
 import type { EncodeTask } from './tokenizer-worker.ts'
 import { Tokenizer } from './tokenizer.ts'
 import { neighbouringWorkers, type WorkerLocations } from './worker-location.ts'
@@ -16,6 +17,8 @@ export interface TextServiceOptions {
   /** Texts up to this many UTF-16 units are tokenised on the event loop, at 1.5 microseconds each; longer ones by a worker. */
   readonly inlineCharacters: number
   readonly maxTokenizerThreads: number
+  /** Texts that may wait for a tokenizer thread, and chats for a template thread; more are refused. */
+  readonly maxWaiting: number
   readonly maxTemplateThreads: number
   /** Longest a chat template may take for one request. */
   readonly templateTimeoutMs: number
@@ -32,6 +35,8 @@ const DEFAULTS = {
   // Three milliseconds: several times a worker's round trip, and still less than the gap between two tokens of a stream.
   inlineCharacters: 2048,
   maxTokenizerThreads: 2,
+  // Four requests of as many prompts as one may have: seconds of work, if each is a whole context.
+  maxWaiting: 256,
   maxTemplateThreads: 2,
   templateTimeoutMs: 1000,
   maxTemplateHeapMiB: 256,
@@ -56,6 +61,7 @@ class HuggingFaceTextService implements TextService {
   readonly #options: TextServiceOptions
   readonly #tokenizer: Tokenizer
   readonly #tokenBytes: TokenBytes
+  readonly #maxBytesPerToken: number
   readonly #rule: ByteRule
   readonly #special: ReadonlySet<TokenId>
   readonly #escape: SpecialTokenEscape | undefined
@@ -67,6 +73,7 @@ class HuggingFaceTextService implements TextService {
     this.#rule = byteRuleOf(files.tokenizer.decoder)
     const tokenizer = new Tokenizer(files, directory)
     this.#tokenizer = tokenizer
+    this.#maxBytesPerToken = maxBytesPerToken(files.tokenizer, tokenizer.spellings())
     this.#special = new Set(tokenizer.specialTokens.keys())
     this.#tokenBytes = new TokenBytes(this.#rule, id => tokenizer.spelling(id), new Set(files.tokenizer.added_tokens.map(token => token.id)))
     this.vocabSize = files.vocabSize ?? tokenizer.size
@@ -79,6 +86,7 @@ class HuggingFaceTextService implements TextService {
         worker: options.workers.chatTemplate,
         timeoutMs: options.templateTimeoutMs,
         maxThreads: options.maxTemplateThreads,
+        maxWaiting: options.maxWaiting,
         maxHeapMiB: options.maxTemplateHeapMiB
       })
     this.#encoders = new Piscina({
@@ -92,8 +100,15 @@ class HuggingFaceTextService implements TextService {
   }
 
   async encode (text: string, options: TextEncodeOptions): Promise<TokenId[]> {
+    this.#refuseTooLong([text], options.maxTokens)
+    return await this.#encode(text, options)
+  }
+
+  async #encode (text: string, options: TextEncodeOptions): Promise<TokenId[]> {
     const encodeOptions = { addSpecialTokens: options.addSpecialTokens, parseSpecialTokens: options.parseSpecialTokens ?? true }
     if (text.length <= this.#options.inlineCharacters) return this.#tokenizer.encode(text, encodeOptions)
+    const { queueSize } = this.#encoders
+    if (queueSize >= this.#options.maxWaiting) throw new TextBusyError({ numWaiting: queueSize, limit: this.#options.maxWaiting })
     try {
       return Array.from(await this.#encoders.run({ text, ...encodeOptions }))
     } catch (cause) {
@@ -109,12 +124,12 @@ class HuggingFaceTextService implements TextService {
   }
 
   async encodeChat (messages: readonly ChatMessage[], options: ChatTemplateOptions): Promise<TokenId[]> {
-    if (this.#escape === undefined) return await this.#encodeRendered([{ text: await this.#render(messages, options), literal: false }])
+    if (this.#escape === undefined) return await this.#encodeRendered([{ text: await this.#render(messages, options), literal: false }], options.maxTokens)
     const escape = this.#escape
     const safe = messages.map(message => escape.escapeMessage(message))
     const tools = options.tools?.map(tool => escape.escapeJson(tool))
     const rendered = await this.#render(safe, tools === undefined ? options : { ...options, tools })
-    return await this.#encodeRendered(escape.split(rendered))
+    return await this.#encodeRendered(escape.split(rendered), options.maxTokens)
   }
 
   detokenizer (options: DecodeOptions): Detokenizer {
@@ -135,11 +150,18 @@ class HuggingFaceTextService implements TextService {
   }
 
   /** A template places its special tokens itself; the plain transcript has none, so its first part gets the tokenizer's. */
-  async #encodeRendered (parts: readonly TextPart[]): Promise<TokenId[]> {
-    const encoded = await Promise.all(parts.map((part, i) => this.encode(part.text, {
+  async #encodeRendered (parts: readonly TextPart[], maxTokens: number | undefined): Promise<TokenId[]> {
+    this.#refuseTooLong(parts.map(({ text }) => text), maxTokens)
+    const encoded = await Promise.all(parts.map((part, i) => this.#encode(part.text, {
       addSpecialTokens: this.#template === undefined && i === 0,
       parseSpecialTokens: !part.literal
     })))
     return encoded.flat()
+  }
+
+  #refuseTooLong (texts: readonly string[], maxTokens = Infinity): void {
+    const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0)
+    const fewestTokens = Math.ceil(bytes / this.#maxBytesPerToken)
+    if (fewestTokens > maxTokens) throw new TextTooLongError({ bytes, fewestTokens, maxTokens })
   }
 }

@@ -15,6 +15,8 @@ export interface ChatTemplateOptions {
   /** OpenAI tool definitions, as the template's `tools`. */
   readonly tools?: readonly unknown[]
   readonly addGenerationPrompt: boolean
+  /** As in `TextEncodeOptions`. */
+  readonly maxTokens?: number
 }
 
 export interface TextEncodeOptions {
@@ -24,6 +26,8 @@ export interface TextEncodeOptions {
    * outside that no template has seen: it cannot forge a turn or an end, and decodes to the same text.
    */
   readonly parseSpecialTokens?: boolean
+  /** A text that must have more tokens is refused untokenised; one that merely turns out to have more is not. */
+  readonly maxTokens?: number
 }
 
 export interface DecodeOptions {
@@ -36,10 +40,10 @@ export interface TextService {
   readonly vocabSize: number
   /** Tokens that end a generation unless `ignore_eos`. */
   readonly eosTokens: readonly TokenId[]
-  /** Long inputs are tokenised off the event loop. */
+  /** Long inputs are tokenised off the event loop. @throws TextTooLongError, TextBusyError (rejects) */
   encode (text: string, options: TextEncodeOptions): Promise<TokenId[]>
   decode (tokens: readonly TokenId[], options: DecodeOptions): string
-  /** Renders and tokenises; the template decides on special tokens, none are added. Throws ChatTemplateError for a template's own refusal. */
+  /** Renders and tokenises; the template decides on special tokens, none are added. Throws ChatTemplateError for a template's own refusal, and what `encode` does. */
   encodeChat (messages: readonly ChatMessage[], options: ChatTemplateOptions): Promise<TokenId[]>
   detokenizer (options: DecodeOptions): Detokenizer
   /** The token's own bytes (may be part of a character) for `logprobs[].bytes`. */

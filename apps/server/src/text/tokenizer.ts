@@ -50,6 +50,11 @@ export class Tokenizer {
     return this.#parsing.token_to_id(spelling)
   }
 
+  /** Every token as the vocabulary spells it. */
+  spellings (): Iterable<string> {
+    return this.#parsing.get_vocab().keys()
+  }
+
   /** One more than the highest id. */
   get size (): number {
     let highest = -1

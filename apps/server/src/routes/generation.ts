@@ -7,6 +7,7 @@ import type { GenerationPlan } from '../openai/generation-plan.ts'
 import { completionResponseSchema, errorResponses, jsonSchema } from '../openai/response-schemas.ts'
 import type { ServerContext } from '../server-context.ts'
 import { monotonicSeconds } from '../telemetry/monotonic-seconds.ts'
+import { cutUnlessTaken } from '../transport/last-bytes.ts'
 import { ServerSentEvents } from '../transport/server-sent-events.ts'
 import { ClientRequest } from '../transport/client-request.ts'
 import { ReaderPressure } from '../transport/reader-pressure.ts'
@@ -49,12 +50,13 @@ export function registerGeneration (app: FastifyInstance, endpoint: GenerationEn
   })
 }
 
-async function whole (plan: GenerationPlan, generation: ClientRequest, _request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function whole (plan: GenerationPlan, generation: ClientRequest, _request: FastifyRequest, reply: FastifyReply, { config }: ServerContext): Promise<FastifyReply> {
   const run = generation.start(plan, noOutput)
   await run.finished()
   if (run.error !== undefined) throw run.error
   // The client has gone: there is nobody to send to.
   if (run.aborted) return reply.hijack()
+  cutUnlessTaken(reply.raw, config.slowReaderSeconds * 1000)
   return reply.type('application/json; charset=utf-8').send(JSON.stringify(run.whole()))
 }
 
@@ -73,7 +75,7 @@ async function stream (plan: GenerationPlan, generation: ClientRequest, request:
     },
   })
   const events = new ServerSentEvents({
-    response: reply.raw, keepAlive, pressure, onKeepAlive: () => telemetry.keepAliveSent(), now: () => performance.now(),
+    response: reply.raw, keepAlive, pressure, onKeepAlive: () => telemetry.keepAliveSent(), now: () => performance.now(), patienceMs: config.slowReaderSeconds * 1000,
   })
   // Throws while an ordinary error response is still possible.
   const run = generation.start(plan, events)

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { ApiError } from '../errors.ts'
 import type { GenerationOutput } from '../openai/generation-output.ts'
 import type { KeepAlive, KeptAlive } from './keep-alive.ts'
+import { cutUnlessTaken } from './last-bytes.ts'
 import type { ReaderPressure } from './reader-pressure.ts'
 
 export interface ServerSentEventsOptions {
@@ -9,6 +10,8 @@ export interface ServerSentEventsOptions {
   readonly keepAlive: KeepAlive
   readonly pressure: ReaderPressure
   readonly onKeepAlive: () => void
+  /** How long its reader may take over what is unread at the end. */
+  readonly patienceMs: number
   /** Monotonic milliseconds. */
   readonly now: () => number
 }
@@ -23,15 +26,17 @@ export class ServerSentEvents implements GenerationOutput, KeptAlive {
   readonly #pressure: ReaderPressure
   readonly #onKeepAlive: () => void
   readonly #now: () => number
+  readonly #patienceMs: number
   #queued = ''
   lastWriteAt = 0
 
-  constructor ({ response, keepAlive, pressure, onKeepAlive, now }: ServerSentEventsOptions) {
+  constructor ({ response, keepAlive, pressure, onKeepAlive, now, patienceMs }: ServerSentEventsOptions) {
     this.#response = response
     this.#keepAlive = keepAlive
     this.#pressure = pressure
     this.#onKeepAlive = onKeepAlive
     this.#now = now
+    this.#patienceMs = patienceMs
     response.on('drain', () => pressure.drained())
     response.once('close', () => this.#close())
   }
@@ -88,7 +93,9 @@ export class ServerSentEvents implements GenerationOutput, KeptAlive {
     const text = this.#queued + last
     this.#queued = ''
     this.#close()
-    if (!this.#response.destroyed) this.#response.end(text)
+    if (this.#response.destroyed) return
+    this.#response.end(text)
+    cutUnlessTaken(this.#response, this.#patienceMs)
   }
 
   #close (): void {

@@ -38,7 +38,8 @@ export class KVStorage {
 
   /**
    * Allocates what was asked for. Without a budget, sizes are tried from what the limits can use downwards until the device
-   * agrees; on a software adapter, whose memory is the host's, a quarter of the free memory is the most.
+   * agrees. A device that shares the host's memory agrees to more than there is, and WebGPU does not say which does: half of the
+   * host's memory is the most without a stated budget, and on a software adapter a quarter of what is free.
    * @throws OutOfDeviceMemoryError when a stated budget, or the least sensible size, does not fit
    */
   static async allocate (device: GpuDevice, request: KVStorageRequest): Promise<KVStorage> {
@@ -52,7 +53,7 @@ export class KVStorage {
       if (blocks < 1) throw new OutOfDeviceMemoryError({ label: `a KV cache of ${kvCacheBytes} bytes, whose smallest block`, bytes: perBlock })
       return await KVStorage.#create(device, config.numLayers, blocks, blockBytes)
     }
-    const affordable = device.capabilities.software ? Math.floor(os.freemem() / 4 / perBlock) : Infinity
+    const affordable = device.capabilities.software ? Math.floor(os.freemem() / 4 / perBlock) : Math.floor(os.totalmem() / 2 / perBlock)
     let blocks = Math.max(1, Math.min(mostInBinding, Math.ceil(request.wantedTokens / blockSize), Math.max(least, affordable)))
     for (;;) {
       try {

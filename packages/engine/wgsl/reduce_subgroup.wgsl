@@ -1,6 +1,6 @@
 // reduce_subgroup — sum and maximum over a workgroup of one dimension, any subgroup size: subgroups first, then their results
 // by one thread in order, so that the result depends on the values alone. Every thread must call, and gets the result.
-var<workgroup> reduce_partial: array<f32, 128>;
+var<workgroup> reduce_partial: array<f32, 256>;
 
 fn workgroup_sum(value: f32, thread: u32, threads: u32) -> f32 {
   let size = subgroupAdd(1u);

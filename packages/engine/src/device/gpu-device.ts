@@ -18,6 +18,9 @@ export interface DeviceCapabilities {
   readonly maxWorkgroupBytes: number
 }
 
+/** Workgroup memory of the largest tensor-core kernel (mma-tile.ts with four column tiles). */
+const LARGEST_MMA_BYTES = 38_912
+
 /** Switches a device feature off, so that tests cover the paths of adapters that lack it. */
 export type DisabledFeature = 'f16' | 'subgroups' | 'subgroup-matrix'
 
@@ -52,7 +55,7 @@ export class GpuDevice implements AsyncDisposable {
       f16,
       subgroups,
       timestamps: device.features.has('timestamp-query'),
-      subgroupMatrix: f16 && subgroups && !without.has('subgroup-matrix') && report.subgroupMinSize === report.subgroupMaxSize &&
+      subgroupMatrix: f16 && subgroups && !without.has('subgroup-matrix') && device.limits.maxComputeWorkgroupStorageSize >= LARGEST_MMA_BYTES && report.subgroupMinSize === report.subgroupMaxSize &&
         device.features.has('chromium-experimental-subgroup-matrix') &&
         report.subgroupMatrixConfigs.some(c => c.componentType === 'f16' && c.resultComponentType === 'f32' && c.m === 16 && c.n === 16 && c.k === 16),
       software: report.software,

@@ -1,5 +1,5 @@
 import { attentionSplit } from '../kernels/attention/attention-order.ts'
-import { attentionSplitKernel } from '../kernels/attention/attention-split.ts'
+import { attentionSplitBytes, attentionSplitKernel } from '../kernels/attention/attention-split.ts'
 import { attentionTileBytes, attentionTileKernel } from '../kernels/attention/attention-tile.ts'
 import type { AttentionTileShape } from '../kernels/attention/attention-tile.ts'
 import type { DeviceCapabilities } from '../device/gpu-device.ts'
@@ -26,7 +26,8 @@ export function attentionTileShape (config: ModelConfig, storage: StorageType, c
     for (let rows = Math.max(TILE_ROWS, group); rows >= group; rows = Math.floor(rows / 2)) {
       for (const staged of stagedChoices) {
         const shape = { ...base, queries: Math.max(1, Math.floor(rows / group)), staged }
-        if (attentionTileBytes(shape, storage === 'f16' ? 2 : 4) <= capabilities.maxWorkgroupBytes) return shape
+        const bytes = Math.max(attentionTileBytes(shape, storage === 'f16' ? 2 : 4), attentionSplitBytes(shape))
+        if (bytes <= capabilities.maxWorkgroupBytes) return shape
       }
     }
   }

@@ -33,7 +33,8 @@ const ROWS = ${rows}u;
 const GROUP = ${shape.group}u;
 const LOWEST = -3.4028234e38;
 var<workgroup> queries: array<vec4<f32>, ${rows * shape.headDim / 4}>;
-var<workgroup> scores: array<vec4<f32>, ${rows * attentionSplit / 4}>;   // [row][key / 4]
+// Scalars: threads write neighbouring keys, and WGSL lets an implementation write one component by rewriting the whole vector.
+var<workgroup> scores: array<f32, ${rows * attentionSplit}>;             // [row][key]
 var<workgroup> maxima: array<f32, ${rows * 8}>;
 var<workgroup> row_max: array<f32, ${rows}>;
 var<workgroup> block_base: array<u32, ${attentionSplit}>;                // vector index of slot 0 of each block of the split, keys
@@ -61,7 +62,7 @@ fn softmax_in_place(keys: u32, first_position: u32, last_row_token: u32, start: 
     let r = i >> 3u;
     let visible = visible_keys(r, keys, first_position, last_row_token, start);
     var top = LOWEST;
-    for (var j = i & 7u; j < visible; j += 8u) { top = max(top, scores[(r * SPLIT + j) >> 2u][j & 3u]); }
+    for (var j = i & 7u; j < visible; j += 8u) { top = max(top, scores[r * SPLIT + j]); }
     maxima[i] = top;
   }
   workgroupBarrier();
@@ -71,13 +72,11 @@ fn softmax_in_place(keys: u32, first_position: u32, last_row_token: u32, start: 
     row_max[r] = top;
   }
   workgroupBarrier();
-  for (var i = thread; i < ROWS * SPLIT / 4u; i += THREADS) {
-    let r = i / (SPLIT / 4u);
-    let j = i % (SPLIT / 4u) * 4u;
+  for (var i = thread; i < ROWS * SPLIT; i += THREADS) {
+    let r = i / SPLIT;
+    let j = i % SPLIT;
     if (j < keys) {
-      let visible = visible_keys(r, keys, first_position, last_row_token, start);
-      let seen = vec4<bool>(j < visible, j + 1u < visible, j + 2u < visible, j + 3u < visible);
-      scores[i] = select(vec4<f32>(0.0), exp(scores[i] - row_max[r]), seen);
+      scores[i] = select(0.0, exp(scores[i] - row_max[r]), j < visible_keys(r, keys, first_position, last_row_token, start));
     }
   }
   workgroupBarrier();

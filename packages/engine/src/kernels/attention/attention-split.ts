@@ -3,6 +3,12 @@ import { unroll } from '../unroll.ts'
 import { attentionPrelude, attentionRun, attentionSplit } from './attention-order.ts'
 import type { AttentionShape } from './attention-order.ts'
 
+/** Bytes of workgroup memory a split kernel takes. */
+export function attentionSplitBytes ({ headDim, group }: AttentionShape): number {
+  const runs = attentionSplit / attentionRun
+  return group * (headDim * 4 + attentionSplit * 4 + 36) + attentionSplit * 4 + runs * group * (headDim * 4 + 4)
+}
+
 /**
  * Attention of single query tokens, one workgroup per (128 keys, KV head, token); partial results for attention_reduce.
  *
@@ -52,7 +58,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
       ${rows.map(r => `let q_${r} = queries[${r}u * VECTORS + d];`).join('\n      ')}
       ${['x', 'y', 'z', 'w'].map(a => rows.map(r => `s_${r} = fma(key.${a}, q_${r}.${a}, s_${r});`).join(' ')).join('\n      ')}
     }
-    ${rows.map(r => `scores[(${r}u * SPLIT + j) >> 2u][j & 3u] = s_${r};`).join('\n    ')}
+    ${rows.map(r => `scores[${r}u * SPLIT + j] = s_${r};`).join('\n    ')}
   }
   softmax_in_place(keys, record.context - 1u, 0u, start, thread);
   let lane = thread % VECTORS;
@@ -63,7 +69,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     var o = vec4<f32>(0.0);
     var l = 0.0;
     for (var j = from_j; j < to_j; j++) {
-      let p = scores[(r * SPLIT + j) >> 2u][j & 3u];
+      let p = scores[r * SPLIT + j];
       l += p;
       o = fma(vec4<f32>(p), vec4<f32>(kv[key_vector(start, j) + value_offset() + lane]), o);
     }

@@ -55,7 +55,7 @@ export function attentionTileKernel (shape: AttentionTileShape) {
           ${upTo(keysEach).map(k => `{
             let j = chunk + key_lane + ${k * keyLanes}u;
             if (j < keys) {
-              ${upTo(count).map(r => `if (row_group * ${rowsInGroup}u + ${first + r}u < ROWS && ${first + r}u < ${rowsInGroup}u) { scores[(from_${r} / VECTORS * SPLIT + j) >> 2u][j & 3u] = s_${k}_${r}; }`).join('\n              ')}
+              ${upTo(count).map(r => `if (row_group * ${rowsInGroup}u + ${first + r}u < ROWS && ${first + r}u < ${rowsInGroup}u) { scores[from_${r} / VECTORS * SPLIT + j] = s_${k}_${r}; }`).join('\n              ')}
             }
           }`).join('\n          ')}
         }`
@@ -118,12 +118,12 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
         var j = from_j;
         for (; j + 4u <= to_j; j += 4u) {
           ${unroll(4, k => `let v_${k} = vec4<f32>(kv[key_vector(start, j + ${k}u) + value_offset() + lane]);`)}
-          ${unroll(own, i => `{ let p = scores[(row_${i} * SPLIT + j) >> 2u];
-            ${axes.map((a, k) => `l_run_${i} += p.${a}; o_run_${i} = fma(vec4<f32>(p.${a}), v_${k}, o_run_${i});`).join(' ')} }`)}
+          ${unroll(own, i => `{ let at = row_${i} * SPLIT + j;
+            ${axes.map((_, k) => `let p_${k} = scores[at + ${k}u]; l_run_${i} += p_${k}; o_run_${i} = fma(vec4<f32>(p_${k}), v_${k}, o_run_${i});`).join(' ')} }`)}
         }
         for (; j < to_j; j++) {
           let v = vec4<f32>(kv[key_vector(start, j) + value_offset() + lane]);
-          ${unroll(own, i => `{ let p = scores[(row_${i} * SPLIT + j) >> 2u][j & 3u]; l_run_${i} += p; o_run_${i} = fma(vec4<f32>(p), v, o_run_${i}); }`)}
+          ${unroll(own, i => `{ let p = scores[row_${i} * SPLIT + j]; l_run_${i} += p; o_run_${i} = fma(vec4<f32>(p), v, o_run_${i}); }`)}
         }
         ${unroll(own, i => `o_${i} += o_run_${i}; l_${i} += l_run_${i};`)}
       }

@@ -1,6 +1,6 @@
 import type { TokenId } from '@daybreak/kvcache'
 import { ChatTemplateError } from '../../apps/server/src/text/errors.ts'
-import type { ChatMessage, ChatTemplateOptions, Detokenizer, TextService } from '../../apps/server/src/text/text-service.ts'
+import type { ChatMessage, ChatTemplateOptions, Detokenizer, TextEncodeOptions, TextService } from '../../apps/server/src/text/text-service.ts'
 
 const utf8 = new TextEncoder()
 
@@ -11,7 +11,7 @@ const specialText = new Map([[fakeEos, '</s>'], [fakeBos, '<s>']])
 
 export interface FakeTextOptions {
   /** Called before every encode; a promise holds the encode until it resolves. */
-  readonly beforeEncode?: (text: string) => Promise<void> | void
+  readonly beforeEncode?: (text: string, options: TextEncodeOptions) => Promise<void> | void
 }
 
 /**
@@ -19,9 +19,9 @@ export interface FakeTextOptions {
  * several tokens. The chat template writes `role: content` lines.
  */
 export function fakeTextService (options: FakeTextOptions = {}): TextService & { readonly seenTools: unknown[] } {
-  const encode = async (text: string, { addSpecialTokens }: { readonly addSpecialTokens: boolean }) => {
-    await options.beforeEncode?.(text)
-    return [...(addSpecialTokens ? [fakeBos] : []), ...utf8.encode(text)]
+  const encode = async (text: string, encodeOptions: TextEncodeOptions) => {
+    await options.beforeEncode?.(text, encodeOptions)
+    return [...(encodeOptions.addSpecialTokens ? [fakeBos] : []), ...utf8.encode(text)]
   }
   const seenTools: unknown[] = []
   return {

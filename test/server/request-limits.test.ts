@@ -39,3 +39,16 @@ t.test('texts beyond what may wait for a tokenizer are a 503 that may be tried a
   t.ok(answer.headers.get('retry-after'))
   t.match(await answer.json(), { error: { code: 'service_unavailable' } })
 })
+
+t.test('each prompt is tokenised in the knowledge of how much text the request has in all', async t => {
+  const seen: Array<number | undefined> = []
+  const server = await aServer(t, { text: { beforeEncode: (_text, { requestCharacters }) => { seen.push(requestCharacters) } } })
+  const answer = server.post('/v1/completions', { prompt: ['abc', 'defgh'], max_tokens: 1 })
+  for (const i of [0, 1]) {
+    const generation = await server.generation.stream(i)
+    generation.scheduled()
+    generation.finish('length')
+  }
+  t.equal((await answer).status, 200)
+  t.same(seen, [8, 8])
+})

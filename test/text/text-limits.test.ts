@@ -71,3 +71,19 @@ t.test('more texts than may wait for a worker are refused, and those that wait a
   for (const { reason } of refused) t.match(reason, { code: 'TEXT_BUSY', details: { numWaiting: 3, limit: 3 } })
   for (const result of results) if (result.status === 'fulfilled') t.equal(service.decode(result.value, { skipSpecialTokens: false }), 'hello')
 })
+
+t.test('a short text is tokenised at once by itself, but by a worker as one of many', async t => {
+  const service = await openTextService(daybreakMini)
+  t.teardown(async () => { await service.close() })
+  const turnsUntil = async (encoding: Promise<readonly number[]>): Promise<number> => {
+    let turns = 0
+    let done = false
+    encoding.then(() => { done = true }, () => { done = true })
+    for (; !done; turns++) await new Promise(resolve => setImmediate(resolve))
+    return turns
+  }
+  t.equal(await turnsUntil(service.encode('hello', whole)), 1)
+  t.equal(await turnsUntil(service.encode('hello', { ...whole, requestCharacters: 2048 })), 1)
+  t.ok(await turnsUntil(service.encode('hello', { ...whole, requestCharacters: 2049 })) > 1)
+  t.same(await service.encode('hello', { ...whole, requestCharacters: 2049 }), await service.encode('hello', whole))
+})

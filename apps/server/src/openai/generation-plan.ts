@@ -5,7 +5,7 @@ import { ApiError } from '../errors.ts'
 import type { EngineCapacity } from '../generation/generation-service.ts'
 import type { HttpConfig } from '../http-config.ts'
 import { TextTooLongError } from '../text/errors.ts'
-import type { TextService } from '../text/text-service.ts'
+import type { TextEncodeOptions, TextService } from '../text/text-service.ts'
 import { chatFormat } from './chat-format.ts'
 import { templateMessages } from './chat-completion-request.ts'
 import type { ChatCompletionRequest } from './chat-completion-request.ts'
@@ -75,9 +75,10 @@ export async function planChatCompletion (request: ChatCompletionRequest, contex
 export async function planCompletion (request: CompletionRequest, context: PlanContext): Promise<GenerationPlan> {
   const identity = newIdentity('cmpl', context)
   const echo = request.echo ?? false
+  const requestCharacters = request.prompts.reduce((sum, prompt) => sum + (typeof prompt === 'string' ? prompt.length : 0), 0)
   const prompts = await Promise.all(request.prompts.map(async (prompt, i) => {
     const param = request.prompts.length === 1 ? 'prompt' : `prompt[${i}]`
-    const tokens = await promptTokens(prompt, param, request.add_special_tokens ?? true, context)
+    const tokens = await promptTokens(prompt, param, { addSpecialTokens: request.add_special_tokens ?? true, requestCharacters }, context)
     const maxTokens = fitContext(tokens.length, request.max_tokens, 16, param, context)
     return {
       tokens,
@@ -123,8 +124,8 @@ function choiceSampling (request: Omit<CommonRequest, 'max_tokens' | 'logprobs'>
   return Array.from({ length: request.n ?? 1 }, (_, i) => ({ ...first, seed: foldSeed(seed + i) }))
 }
 
-export async function promptTokens (prompt: Prompt, param: string, addSpecialTokens: boolean, { text, capacity }: PlanContext): Promise<readonly TokenId[]> {
-  const tokens = typeof prompt === 'string' ? await namingParam(param, text.encode(prompt, { addSpecialTokens, maxTokens: capacity.maxModelLen })) : prompt
+async function promptTokens (prompt: Prompt, param: string, options: TextEncodeOptions, { text, capacity }: PlanContext): Promise<readonly TokenId[]> {
+  const tokens = typeof prompt === 'string' ? await namingParam(param, text.encode(prompt, { ...options, maxTokens: capacity.maxModelLen })) : prompt
   if (tokens.length === 0) throw new ApiError('invalid_value', `Invalid value for '${param}': it has no tokens.`, { param })
   const outside = tokens.find(token => token >= capacity.vocabSize)
   if (outside !== undefined) {

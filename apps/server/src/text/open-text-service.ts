@@ -14,7 +14,7 @@ import { Tokenizer } from './tokenizer.ts'
 import { neighbouringWorkers, type WorkerLocations } from './worker-location.ts'
 
 export interface TextServiceOptions {
-  /** Texts up to this many UTF-16 units are tokenised on the event loop, at 1.5 microseconds each; longer ones by a worker. */
+  /** Texts of a request that have together up to this many UTF-16 units are tokenised on the event loop, at 1.5 microseconds each; longer ones by a worker. */
   readonly inlineCharacters: number
   readonly maxTokenizerThreads: number
   /** Texts that may wait for a tokenizer thread, and chats for a template thread; more are refused. */
@@ -106,7 +106,7 @@ class HuggingFaceTextService implements TextService {
 
   async #encode (text: string, options: TextEncodeOptions): Promise<TokenId[]> {
     const encodeOptions = { addSpecialTokens: options.addSpecialTokens, parseSpecialTokens: options.parseSpecialTokens ?? true }
-    if (text.length <= this.#options.inlineCharacters) return this.#tokenizer.encode(text, encodeOptions)
+    if (Math.max(text.length, options.requestCharacters ?? 0) <= this.#options.inlineCharacters) return this.#tokenizer.encode(text, encodeOptions)
     const { queueSize } = this.#encoders
     if (queueSize >= this.#options.maxWaiting) throw new TextBusyError({ numWaiting: queueSize, limit: this.#options.maxWaiting })
     try {
@@ -152,7 +152,9 @@ class HuggingFaceTextService implements TextService {
   /** A template places its special tokens itself; the plain transcript has none, so its first part gets the tokenizer's. */
   async #encodeRendered (parts: readonly TextPart[], maxTokens: number | undefined): Promise<TokenId[]> {
     this.#refuseTooLong(parts.map(({ text }) => text), maxTokens)
+    const requestCharacters = parts.reduce((sum, { text }) => sum + text.length, 0)
     const encoded = await Promise.all(parts.map((part, i) => this.#encode(part.text, {
+      requestCharacters,
       addSpecialTokens: this.#template === undefined && i === 0,
       parseSpecialTokens: !part.literal
     })))

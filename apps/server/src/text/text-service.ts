@@ -26,6 +26,11 @@ export interface TextEncodeOptions {
    * outside that no template has seen: it cannot forge a turn or an end, and decodes to the same text.
    */
   readonly parseSpecialTokens?: boolean
+  /**
+   * UTF-16 units of all texts of the request that this one belongs to; default: this one's own. Together they decide whether the event
+   * loop can spare the time: many short texts at once hold it up as much as a long one.
+   */
+  readonly requestCharacters?: number
   /** A text that must have more tokens is refused untokenised; one that merely turns out to have more is not. */
   readonly maxTokens?: number
 }

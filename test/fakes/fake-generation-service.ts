@@ -1,5 +1,6 @@
 import type { SamplingParams } from '@daybreak/engine/contract'
 import type { FinishReason, GenerationEvent, GenerationRequest, SchedulerStats } from '@daybreak/scheduler'
+import type { QueueLimits } from '../../apps/server/src/generation/admission.ts'
 import type { EngineCapacity, GenerationService, GenerationStream, ServiceState, StepSummary } from '../../apps/server/src/generation/generation-service.ts'
 
 export const fakeCapacity: EngineCapacity = {
@@ -124,6 +125,7 @@ export type FakeScript = (stream: FakeStream) => void
 export class FakeGenerationService implements GenerationService {
   state: ServiceState = 'ready'
   capacity: EngineCapacity | undefined = fakeCapacity
+  queueLimits: QueueLimits | undefined
   stats: SchedulerStats = idleStats
   progressing = true
   numRestarts = 0

@@ -52,3 +52,14 @@ t.test('each prompt is tokenised in the knowledge of how much text the request h
   t.equal((await answer).status, 200)
   t.same(seen, [8, 8])
 })
+
+t.test('prompts that even an empty queue has no room for together are a 400, as trying again cannot help', async t => {
+  const server = await aServer(t, { script: stream => { stream.scheduled(); stream.finish('length') } })
+  server.generation.queueLimits = { maxRequests: 3, maxTokens: 20 }
+  const statusOf = async (prompt: unknown): Promise<number> => (await server.post('/v1/completions', { prompt, max_tokens: 1, add_special_tokens: false })).status
+  t.equal(await statusOf(['a', 'b', 'c']), 200)
+  t.equal(await statusOf(['a', 'b', 'c', 'd']), 400, 'too many')
+  t.equal(await statusOf(['a'.repeat(10), 'b'.repeat(10)]), 200)
+  t.equal(await statusOf(['a'.repeat(10), 'b'.repeat(11)]), 400, 'too long together')
+  t.equal(await statusOf('a'.repeat(100)), 200, 'a single one finds an empty queue some day')
+})

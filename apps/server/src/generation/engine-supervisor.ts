@@ -82,6 +82,7 @@ export class EngineSupervisor implements GenerationService, AsyncDisposable {
   }
 
   get capacity (): EngineCapacity | undefined { return this.#capacity }
+  get queueLimits (): QueueLimits { return this.#options.queue }
   get progressing (): boolean { return !this.#stalled && this.#lifecycle.phase !== 'failed' }
   get enginePid (): number | undefined { return this.#lifecycle.pid }
   get numRestarts (): number { return this.#lifecycle.numRestarts }

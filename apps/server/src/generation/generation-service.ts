@@ -2,6 +2,7 @@
  * The seam between the wire and whatever generates tokens: a supervised engine process in production, a fake in tests.
  */
 import type { GenerationEvent, GenerationRequest, SchedulerStats } from '@daybreak/scheduler'
+import type { QueueLimits } from './admission.ts'
 
 export type ServiceState = 'loading' | 'ready' | 'recovering' | 'draining' | 'failed'
 
@@ -30,6 +31,8 @@ export interface GenerationStream extends AsyncIterable<readonly GenerationEvent
 export interface GenerationService {
   readonly state: ServiceState
   readonly capacity: EngineCapacity | undefined
+  /** What may wait at most; absent: anything. */
+  readonly queueLimits?: QueueLimits | undefined
   /** Latest snapshot; all zero before the engine is ready. */
   readonly stats: SchedulerStats
   /** False when work is queued and no step has finished for the configured time: what `/health` reports. */

@@ -61,5 +61,5 @@ export function planContext ({ config, generation, text, names }: EndpointContex
     throw new ApiError('model_not_found', `The model '${model ?? ''}' does not exist or you do not have access to it.`, { param: 'model' })
   }
   if (generation.capacity === undefined) throw new ServiceUnavailableError({ state: generation.state })
-  return { config, text, capacity: generation.capacity, model: name }
+  return { config, text, capacity: generation.capacity, queueLimits: generation.queueLimits, model: name }
 }

@@ -2,6 +2,7 @@ import { randomInt, randomUUID } from 'node:crypto'
 import type { SamplingParams } from '@daybreak/engine/contract'
 import type { TokenId } from '@daybreak/kvcache'
 import { ApiError } from '../errors.ts'
+import type { QueueLimits } from '../generation/admission.ts'
 import type { EngineCapacity } from '../generation/generation-service.ts'
 import type { HttpConfig } from '../http-config.ts'
 import { TextTooLongError } from '../text/errors.ts'
@@ -47,6 +48,7 @@ export interface PlanContext {
   readonly text: TextService
   readonly capacity: EngineCapacity
   readonly config: HttpConfig
+  readonly queueLimits: QueueLimits | undefined
   /** The name the response carries. */
   readonly model: string
 }
@@ -71,7 +73,7 @@ export async function planChatCompletion (request: ChatCompletionRequest, contex
   }
 }
 
-/** @throws ApiError when a prompt is empty, does not fit or holds ids outside the vocabulary. */
+/** @throws ApiError when a prompt is empty, does not fit, all together are more than the queue ever takes, or one holds ids outside the vocabulary. */
 export async function planCompletion (request: CompletionRequest, context: PlanContext): Promise<GenerationPlan> {
   const identity = newIdentity('cmpl', context)
   const echo = request.echo ?? false
@@ -87,6 +89,7 @@ export async function planCompletion (request: CompletionRequest, context: PlanC
       sampling: choiceSampling(request, request.logprobs, context),
     }
   }))
+  fitQueue(prompts, context)
   return {
     ...commonPlan(request, identity.id, context),
     format: completionFormat(identity, context.text),
@@ -145,6 +148,18 @@ async function namingParam<T> (param: string, tokens: Promise<T>): Promise<T> {
       `This model's maximum context length is ${maxTokens} tokens. However, you requested at least ${fewestTokens} tokens in the ${param}. Please reduce its length.`,
       { param, cause })
   }
+}
+
+/** The prompts of a request are queued at once: those that an empty queue has no room for would be told to try again for ever. */
+function fitQueue (prompts: ReadonlyArray<Pick<PromptPlan, 'tokens'>>, { queueLimits }: PlanContext): void {
+  // A single one is always let in by an empty queue.
+  if (queueLimits === undefined || prompts.length === 1) return
+  const { maxRequests, maxTokens } = queueLimits
+  const numTokens = prompts.reduce((sum, { tokens }) => sum + tokens.length, 0)
+  if (prompts.length <= maxRequests && numTokens <= maxTokens) return
+  throw new ApiError('invalid_value',
+    `Invalid value for 'prompt': ${prompts.length} prompts of ${numTokens} tokens in all; this server's queue holds ${maxRequests} prompts and ${maxTokens} tokens. Please send fewer at a time.`,
+    { param: 'prompt' })
 }
 
 /** How many tokens may be generated. */

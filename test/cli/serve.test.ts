@@ -102,6 +102,17 @@ t.test('an engine that cannot load ends the server with its own words', async t 
   t.equal(command.stderr, 'daybreak: no adapter: install one\n')
 })
 
+t.test('a flag that may be repeated leaves the model behind it alone, and two models are one too many', async t => {
+  const command = runRecorded(['serve', '--cors-origins', 'https://a', '--cors-origins', 'https://b', 'no-such-model'], [serve])
+  await command.done
+  t.match(command.stderr, /^daybreak: model "no-such-model": /)
+
+  const twice = runRecorded(['serve', 'no-such-model', '--model', 'daybreak-mini'], [serve])
+  await twice.done
+  t.equal(twice.exitCode, 2)
+  t.match(twice.stderr, /^daybreak: two models are given, "no-such-model" and --model "daybreak-mini"/)
+})
+
 t.test('an unknown model says what works', async t => {
   const command = runRecorded(['serve', 'no-such-model'], [serve])
   t.equal(await command.exited, 1)

@@ -25,6 +25,9 @@ export function serveCommand (environment: ServeEnvironment): RegisterCommand {
 }
 
 function serveSettings (command: Command, env: Readonly<Record<string, string | undefined>>, model: string | undefined): ServeSettings {
+  if (model !== undefined && command.getOptionValueSource('model') === 'cli') {
+    command.error(`error: two models are given, ${JSON.stringify(model)} and --model ${JSON.stringify(command.getOptionValue('model'))}; which one is meant?`)
+  }
   const read = <Shape extends z.ZodObject>(section: SettingsSection<Shape>) => readSettings(section, command, env)
   return {
     listen: read(listenSettings),

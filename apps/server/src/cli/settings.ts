@@ -34,7 +34,8 @@ type Kind = 'switch' | 'list' | 'value'
 export function addSettings (command: Command, section: SettingsSection): void {
   command.optionsGroup(`${section.title}:`)
   for (const [key, schema] of Object.entries(section.schema.shape)) {
-    command.addOption(new Option(flagSyntax(section, key, schema), helpOf(section, key, schema)))
+    const option = new Option(flagSyntax(section, key, schema), helpOf(section, key, schema))
+    command.addOption(kindOf(schema) === 'list' ? option.argParser(collected) : option)
   }
 }
 
@@ -49,6 +50,9 @@ export function readSettings<Shape extends z.ZodObject> (section: SettingsSectio
   })
   return Object.freeze(section.schema.parse(Object.fromEntries(entries)))
 }
+
+/** One value for each time the flag is given: a flag that takes several at once would take the argument behind them, too. */
+const collected = (value: string, earlier: readonly string[] | undefined): string[] => [...(earlier ?? []), value]
 
 /** `--max-model-len`; `--no-…` for a switch that is on by default. */
 function flagOf (section: SettingsSection, key: string, schema: z.ZodType): string {
@@ -104,9 +108,8 @@ const defaultOf = (schema: z.ZodType): unknown => schema.safeParse(undefined).da
 
 function flagSyntax (section: SettingsSection, key: string, schema: z.ZodType): string {
   const flag = flagOf(section, key, schema)
-  const kind = kindOf(schema)
-  if (kind === 'switch') return flag
-  return kind === 'list' ? `${flag} <${placeholderOf(schema)}...>` : `${flag} <${placeholderOf(schema)}>`
+  if (kindOf(schema) === 'switch') return flag
+  return `${flag} <${placeholderOf(schema)}>`
 }
 
 function placeholderOf (schema: z.ZodType): string {
@@ -120,7 +123,7 @@ function helpOf (section: SettingsSection, key: string, schema: z.ZodType): stri
   const kind = kindOf(schema)
   const value = defaultOf(schema)
   const notes = [`env: ${variableOf(section, key)}${kind === 'switch' ? `=${String(value !== true)}` : ''}`]
-  if (kind === 'list') notes.unshift('comma-separated in the variable')
+  if (kind === 'list') notes.unshift('repeatable; comma-separated in the variable')
   if (kind === 'value' && schema.meta()?.['placeholder'] === undefined && allowedValues(schema).startsWith('one of ')) notes.unshift(allowedValues(schema))
   if (kind === 'value' && (value !== undefined || schema instanceof z.ZodPrefault)) notes.unshift(`default: ${String(value ?? 'auto')}`)
   return `${schema.description ?? ''} (${notes.join('; ')})`

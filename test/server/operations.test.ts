@@ -55,6 +55,16 @@ t.test('tokenize and detokenize are each other\'s inverse, for texts and convers
   t.match(await ask('/tokenize', { prompt: 'x', model: 'other' }), { error: { code: 'model_not_found' } })
 })
 
+t.test('a text beyond the context is counted, but its tokens are not spelled out', async t => {
+  const server = await aServer(t)
+  const prompt = 'a'.repeat(1000)
+  t.match(await (await server.post('/tokenize', { prompt })).json(), { count: 1001, max_model_len: 1000 })
+  const refusal = await server.post('/tokenize', { prompt, return_token_strs: true })
+  t.equal(refusal.status, 400)
+  t.match(await refusal.json(), { error: { code: 'context_length_exceeded', param: 'return_token_strs' } })
+  t.match(await (await server.post('/tokenize', { prompt, return_token_strs: true, add_special_tokens: false })).json(), { count: 1000, token_strs: { length: 1000 } })
+})
+
 t.test('a client\'s well-formed request id is echoed and logged, any other is replaced', async t => {
   const server = await aServer(t, { script: says('x') })
   const ask = (id: string) => server.post('/v1/chat/completions', { messages: userSays('Hi') }, { 'x-request-id': id, 'x-client-request-id': 'mine' })

@@ -28,6 +28,10 @@ export function registerTokenize (app: FastifyInstance, context: ServerContext):
         ...(body.tools != null && { tools: body.tools }),
       })
       : await text.encode(body.prompt ?? '', { addSpecialTokens: body.add_special_tokens ?? true })
+    // Spelling them out runs on the event loop.
+    if (body.return_token_strs === true && tokens.length > capacity.maxModelLen) {
+      throw new ApiError('context_length_exceeded', `The text has ${tokens.length} tokens; they are spelled out (return_token_strs) for up to ${capacity.maxModelLen}, the model's context.`, { param: 'return_token_strs' })
+    }
     return {
       count: tokens.length,
       max_model_len: capacity.maxModelLen,

@@ -49,6 +49,26 @@ for (const stream of [true, false]) {
   }
 }
 
+t.test('a client that leaves before its answer began is counted with 499, one that leaves during it with what it was sent', async t => {
+  const server = await aServer(t)
+  const counted = async (status: string): Promise<boolean> =>
+    (await server.telemetry.render()).includes(`http_requests_total{handler="/v1/chat/completions",method="POST",status="${status}"} 1`)
+  const whole = await aRawRequest(server, { stream: false })
+  const generation = await server.generation.stream(0)
+  whole.destroy()
+  await generation.until(({ aborted }) => aborted)
+  while (!await counted('4xx')) await new Promise(resolve => setImmediate(resolve))
+  t.notOk(await counted('2xx'))
+
+  const streamed = await aRawRequest(server, { stream: true })
+  const second = await server.generation.stream(1)
+  await untilReceived(streamed, 'text/event-stream')
+  streamed.destroy()
+  await second.until(({ aborted }) => aborted)
+  while (!await counted('2xx')) await new Promise(resolve => setImmediate(resolve))
+  t.ok(await counted('4xx'))
+})
+
 t.test('a client that leaves has the generations of its pipelined requests aborted, too', async t => {
   const server = await aServer(t)
   const text = JSON.stringify({ messages: userSays('Hi') })

@@ -77,9 +77,9 @@ t.test('a short text is tokenised at once by itself, but by a worker as one of m
   t.teardown(async () => { await service.close() })
   const turnsUntil = async (encoding: Promise<readonly number[]>): Promise<number> => {
     let turns = 0
-    let done = false
-    encoding.then(() => { done = true }, () => { done = true })
-    for (; !done; turns++) await new Promise(resolve => setImmediate(resolve))
+    const state = { done: false }
+    encoding.then(() => { state.done = true }, () => { state.done = true })
+    for (; !state.done; turns++) await new Promise(resolve => setImmediate(resolve))
     return turns
   }
   t.equal(await turnsUntil(service.encode('hello', whole)), 1)

@@ -174,17 +174,19 @@ t.test('special tokens are shown only when asked for', async t => {
 
 t.test('streams side by side never mix: each of 40 clients gets the words of its own prompt, character for character', async t => {
   // The fake says the prompt back, a token per turn of the event loop, so that all streams interleave.
-  const { client } = await aServer(t, { script: stream => {
-    stream.scheduled()
-    const tokens = [...stream.request.promptTokens]
-    const step = (): void => {
-      const token = tokens.shift()
-      if (token === undefined) return stream.finish('stop')
-      stream.token(token)
-      setImmediate(step)
+  const { client } = await aServer(t, {
+    script: stream => {
+      stream.scheduled()
+      const tokens = [...stream.request.promptTokens]
+      const step = (): void => {
+        const token = tokens.shift()
+        if (token === undefined) return stream.finish('stop')
+        stream.token(token)
+        setImmediate(step)
+      }
+      step()
     }
-    step()
-  } })
+  })
   const echo = async (word: string): Promise<string> => {
     let text = ''
     for await (const { choices } of await client.chat.completions.create({ model: 'fake', messages: userSays(word), stream: true })) text += choices[0]?.delta.content ?? ''

@@ -50,7 +50,7 @@ export class GpuHarness {
   static async open (options: HarnessOptions = {}): Promise<GpuHarness | MissingGpu> {
     try {
       // A shader's first compilation takes seconds on a software adapter; later runs find it in the driver's cache on disk.
-      t.setTimeout(600_000)
+      t.setTimeout(900_000)
       const device = await GpuDevice.open({ profile: 'debug', ...options })
       t.teardown(() => device[Symbol.asyncDispose]())
       return new GpuHarness(device)

@@ -19,7 +19,7 @@ export function modelFolder (name: ModelName): string {
 /** Opens a model until the test file ends; without an adapter, CI fails and elsewhere the answer says why tests are skipped. */
 export async function openForTest (name: ModelName, options: Partial<EngineOptions> = {}, debug: EngineDebugOptions = {}): Promise<Engine | MissingGpu> {
   // A shader's first compilation takes seconds on a software adapter; later runs find it in the driver's cache on disk.
-  t.setTimeout(300_000)
+  t.setTimeout(900_000)
   try {
     const engine = await openEngine({
       model: { type: 'directory', path: folders[name] },

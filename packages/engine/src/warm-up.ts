@@ -1,21 +1,9 @@
 import { blockId, sequenceId } from '@daybreak/kvcache'
-import type { ForwardBatch, ModelRunner, SamplingParams } from './contract.ts'
+import type { ForwardBatch, ModelRunner } from './contract.ts'
+import { greedySampling } from './greedy-sampling.ts'
 
 /** Row counts on both sides of every matrix kernel's range: together they dispatch each variant once. */
 const ROW_COUNTS = [1, 2, 3, 5, 9, 17, 33, 65, 129]
-
-const greedy: SamplingParams = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  seed: 0,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  repetitionPenalty: 1,
-  logitBias: [],
-  numLogprobs: undefined
-}
 
 /**
  * Dispatches every kernel variant once. Drivers finish compiling at the first dispatch (seconds on a software adapter), and that
@@ -41,7 +29,7 @@ function warmUpBatch (step: number, numTokens: number, numScores: number, blockS
       tokens: new Array<number>(numTokens).fill(0),
       startPosition: 0,
       blockTable: Array.from({ length: Math.ceil(numTokens / blockSize) }, (_, block) => blockId(block)),
-      sampling: greedy,
+      sampling: greedySampling,
       history: undefined,
       scoreTargets: new Array<number>(numScores).fill(0),
       numScoreLogprobs: 1

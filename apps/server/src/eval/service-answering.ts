@@ -1,22 +1,9 @@
-import type { SamplingParams } from '@daybreak/engine/contract'
+import { greedySampling } from '@daybreak/engine/greedy-sampling'
 import type { TokenId } from '@daybreak/kvcache'
 import type { GenerationService } from '../generation/generation-service.ts'
 import type { TextService } from '../text/index.ts'
 import type { Answer, Answering } from './answering.ts'
 import { EvalRequestError } from './errors.ts'
-
-const GREEDY: SamplingParams = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  seed: 0,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  repetitionPenalty: 1,
-  logitBias: [],
-  numLogprobs: undefined
-}
 
 /** Asks a generation service directly, without the wire between. */
 export class ServiceAnswering implements Answering {
@@ -38,7 +25,7 @@ export class ServiceAnswering implements Answering {
     const stream = this.#service.generate({
       id: `eval-${this.#numAsked++}`,
       promptTokens: prompt,
-      choices: [{ sampling: GREEDY, outputTokens: [] }],
+      choices: [{ sampling: greedySampling, outputTokens: [] }],
       maxTokens,
       stopTokens: this.#text.eosTokens,
       priority: 0,

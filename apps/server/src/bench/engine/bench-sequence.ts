@@ -1,20 +1,8 @@
-import type { ForwardSequence, RunnerLimits, SamplingParams } from '@daybreak/engine/contract'
+import type { ForwardSequence, RunnerLimits } from '@daybreak/engine/contract'
+import { greedySampling } from '@daybreak/engine/greedy-sampling'
 import { blockId, blocksFor, sequenceId } from '@daybreak/kvcache'
 import type { BlockTable, SequenceId } from '@daybreak/kvcache'
 import type { RandomStream } from '../random-stream.ts'
-
-const GREEDY: SamplingParams = Object.freeze({
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  seed: 0,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  repetitionPenalty: 1,
-  logitBias: [],
-  numLogprobs: undefined
-})
 
 /** One sequence of a benchmark: random prompt, its own consecutive KV blocks, greedy sampling. */
 export class BenchSequence {
@@ -62,7 +50,7 @@ export class BenchSequence {
       tokens,
       startPosition,
       blockTable: this.#blockTable,
-      sampling: isSampled ? GREEDY : undefined,
+      sampling: isSampled ? greedySampling : undefined,
       history: undefined,
       scoreTargets: undefined,
       numScoreLogprobs: undefined

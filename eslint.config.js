@@ -11,7 +11,7 @@ export default [
     ts: true,
     noJsx: true,
     filesTs: ['apps/**/*.ts', 'packages/**/*.ts', 'test/**/*.ts'],
-    ignores: ['**/node_modules/**', '**/dist/**', '**/.tap/**', '**/.cache/**']
+    ignores: ['**/node_modules/**', '**/dist/**', '**/.tap/**', '**/.cache/**', '**/.carry/**']
   }),
   {
     files: ['**/*.ts'],

@@ -101,6 +101,7 @@ export function fakeReport (config: EngineProcessConfig): EngineReport {
     architecture: 'FakeForCausalLM',
     parameters: 1_000,
     weightBytes: 4_000,
+    weightFormats: [],
     kvCacheBytes: 1_000,
     loadSeconds: 0
   }

@@ -2,9 +2,10 @@ import type { ForwardBatch, ModelRunner } from './contract.ts'
 
 export type StorageType = 'f16' | 'f32'
 
-/** Where weights come from: a Hugging Face directory, or random ones of a named shape made on the GPU itself. */
+/** Where weights come from: a Hugging Face directory, a GGUF file, or random ones of a named shape made on the GPU itself. */
 export type ModelSource =
   | { readonly type: 'directory'; readonly path: string }
+  | { readonly type: 'gguf'; readonly path: string }
   | { readonly type: 'synthetic'; readonly shape: string; readonly seed: number }
 
 export interface LoadProgress {
@@ -17,7 +18,7 @@ export interface LoadProgress {
 
 export interface EngineOptions {
   readonly model: ModelSource
-  /** `auto`: f16 where the adapter computes in it, f32 on software adapters and where f16 is missing. */
+  /** `auto`: f16 where the adapter computes in it and every weight fits it, f32 otherwise and on software adapters. */
   readonly dtype: 'auto' | StorageType
   /** Substring of the adapter's name; undefined takes the first real GPU, else the software adapter. */
   readonly adapter: string | undefined
@@ -53,12 +54,23 @@ export interface AdapterReport {
   }>
 }
 
+/** Tensors that a model's files store in one format, and what the device keeps them as. */
+export interface WeightFormat {
+  /** As the file's format calls it: `BF16`, `Q4_K`, `awq int4`. */
+  readonly format: string
+  readonly tensors: number
+  /** In the file. */
+  readonly bytes: number
+}
+
 export interface EngineReport {
   readonly adapter: AdapterReport
   readonly dtype: StorageType
   readonly architecture: string
   readonly parameters: number
   readonly weightBytes: number
+  /** What the files held, the largest share first; empty for synthetic weights. All of it is kept in `dtype`. */
+  readonly weightFormats: readonly WeightFormat[]
   readonly kvCacheBytes: number
   readonly loadSeconds: number
 }

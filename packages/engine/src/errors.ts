@@ -158,6 +158,15 @@ export class WeightRangeError extends EngineError {
 
 /** Text from a file or a flag, quoted, escaped and cut, so that a message stays one readable line. */
 function printed (value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value)
+  const text = asJson(value) ?? typeof value
   return text.length <= 120 ? text : `${text.slice(0, 117)}...`
+}
+
+/** Undefined for what JSON cannot say, and for what is nested more deeply than the stack allows. */
+function asJson (value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return undefined
+  }
 }

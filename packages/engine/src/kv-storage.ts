@@ -45,19 +45,19 @@ export class KVStorage {
   static async allocate (device: GpuDevice, request: KVStorageRequest): Promise<KVStorage> {
     const { config, blockSize, storage, kvCacheBytes } = request
     const blockBytes = blockBytesPerLayer(config, blockSize, storage)
-    const perBlock = blockBytes * config.numLayers
+    const perBlock = blockBytes * config.layers.length
     const mostInBinding = Math.floor(device.capabilities.maxBindingBytes / blockBytes)
     const least = Math.min(Math.ceil(request.leastTokens / blockSize), mostInBinding)
     if (kvCacheBytes !== undefined) {
       const blocks = Math.min(mostInBinding, Math.floor(kvCacheBytes / perBlock))
       if (blocks < 1) throw new OutOfDeviceMemoryError({ label: `a KV cache of ${kvCacheBytes} bytes, whose smallest block`, bytes: perBlock })
-      return await KVStorage.#create(device, config.numLayers, blocks, blockBytes)
+      return await KVStorage.#create(device, config.layers.length, blocks, blockBytes)
     }
     const affordable = device.capabilities.software ? Math.floor(os.freemem() / 4 / perBlock) : Math.floor(os.totalmem() / 2 / perBlock)
     let blocks = Math.max(1, Math.min(mostInBinding, Math.ceil(request.wantedTokens / blockSize), Math.max(least, affordable)))
     for (;;) {
       try {
-        return await KVStorage.#create(device, config.numLayers, blocks, blockBytes)
+        return await KVStorage.#create(device, config.layers.length, blocks, blockBytes)
       } catch (error) {
         if (!(error instanceof OutOfDeviceMemoryError) || blocks <= least) throw error
         // Leaves some room for what the driver allocates while it runs.

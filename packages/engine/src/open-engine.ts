@@ -3,22 +3,26 @@ import { measureCopyBandwidth } from './device/copy-bandwidth.ts'
 import { GpuDevice } from './device/gpu-device.ts'
 import type { DisabledFeature } from './device/gpu-device.ts'
 import type { EngineOptions, GpuEngine, StorageType } from './engine.ts'
-import { UnsupportedModelError } from './errors.ts'
+import { UnsupportedModelError, WeightRangeError } from './errors.ts'
 import { fitsMma } from './kernels/matmul/matmul-variants.ts'
 import type { WeightLayout } from './kernels/matmul/weight-layout.ts'
 import { sample } from './kernels/model-kernels.ts'
 import { PipelineCache } from './kernels/pipeline-cache.ts'
 import { KVStorage } from './kv-storage.ts'
 import { createActivationBuffers, partialSplits } from './layers/activation-buffers.ts'
+import { createExpertBuffers } from './layers/expert-buffers.ts'
 import { attentionTileShape } from './layers/attention.ts'
 import { createRotaryTable } from './layers/rotary-table.ts'
 import { GpuModelRunner } from './model-runner.ts'
-import { Llama } from './models/llama.ts'
-import { countParameters } from './models/llama-tensors.ts'
-import { loadLlama, synthesizeLlama } from './models/load-llama.ts'
+import { Decoder } from './models/decoder.ts'
+import { expertConfig } from './models/expert-layer.ts'
+import { loadDecoder } from './models/load-decoder.ts'
 import type { ModelConfig } from './models/model-config.ts'
 import { namedShape } from './models/named-shapes.ts'
-import { readModelConfig } from './models/read-model-config.ts'
+import { openModel } from './models/open-model.ts'
+import type { OpenModel } from './models/open-model.ts'
+import { synthesizeDecoder } from './models/synthesize-decoder.ts'
+import { countParameters, weightFormats } from './models/tensor-list.ts'
 import { StepPacker, resultWords } from './step-inputs.ts'
 import { warmUp } from './warm-up.ts'
 
@@ -33,6 +37,9 @@ export interface EngineDebugOptions {
   readonly maxBindingBytes?: number
 }
 
+/** What is to be computed, and its files unless it is synthetic. */
+type Model = OpenModel | { readonly config: ModelConfig, readonly source?: undefined }
+
 /**
  * Opens the device, loads the model and allocates everything a step needs. Nothing is allocated later, so what starts keeps
  * running. Disposing the runner frees it all.
@@ -41,17 +48,26 @@ export interface EngineDebugOptions {
 export async function openEngine (options: EngineOptions, debug: EngineDebugOptions = {}): Promise<GpuEngine> {
   const started = performance.now()
   options.onProgress({ stage: 'adapter', done: 0, total: 0, detail: 'looking for a GPU' })
-  const config = options.model.type === 'synthetic' ? namedShape(options.model.shape) : await readModelConfig(options.model.path)
+  if (options.model.type === 'synthetic') return await openOnDevice({ config: namedShape(options.model.shape) }, options, debug, started)
+  await using model = await openModel(options.model)
+  return await openOnDevice(model, options, debug, started)
+}
+
+async function openOnDevice (model: Model, options: EngineOptions, debug: EngineDebugOptions, started: number): Promise<GpuEngine> {
   const device = await GpuDevice.open({ profile: options.debug ? 'debug' : 'production', adapter: options.adapter, ...debug })
   try {
-    return await openOn(device, config, options, started)
+    return await openOn(device, model, options, started)
   } catch (error) {
     await device[Symbol.asyncDispose]()
-    throw error
+    // bf16 reaches further than f16. What was loaded so far is in the wrong type: start over, on a device without it.
+    if (!(error instanceof WeightRangeError) || options.dtype !== 'auto') throw error
+    options.onProgress({ stage: 'weights', done: 0, total: 0, detail: `${error.message.split(';')[0] ?? ''}; loading as f32` })
+    return await openOnDevice(model, { ...options, dtype: 'f32' }, debug, started)
   }
 }
 
-async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOptions, started: number): Promise<GpuEngine> {
+async function openOn (device: GpuDevice, model: Model, options: EngineOptions, started: number): Promise<GpuEngine> {
+  const { config } = model
   refuseRaggedSizes(config)
   const storage = chooseStorage(device, options.dtype)
   options.onProgress({ stage: 'adapter', done: 1, total: 1, detail: `${device.report.name}, ${storage}` })
@@ -74,11 +90,12 @@ async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOp
   const stepLayout = { tileTokens: tile.queries, partialSplits: partialSplits(config, shape, device.capabilities.maxBindingBytes) }
   const stepWords = new StepPacker({ ...shape, numKVBlocks: 0 }, stepLayout).maxWords
   const target = { device, pipelines, storage, layout, onProgress: options.onProgress }
-  const weights = options.model.type === 'synthetic'
-    ? await synthesizeLlama(options.model.seed, config, target)
-    : await loadLlama(options.model.path, config, target)
+  const seed = options.model.type === 'synthetic' ? options.model.seed : 0
+  const weights = model.source === undefined ? await synthesizeDecoder(seed, config, target) : await loadDecoder(model, target)
   const buffers = await createActivationBuffers(device, config, shape, activation, stepWords)
-  const rotation = await createRotaryTable(device, config, maxModelLen)
+  const experts = config.experts === undefined ? undefined : await createExpertBuffers(device, expertConfig(config), shape.maxBatchedTokens, activation)
+  const rotations: GPUBuffer[] = []
+  for (const rotary of config.rotaries) rotations.push(await createRotaryTable(device, rotary, maxModelLen))
 
   options.onProgress({ stage: 'kv-cache', done: 0, total: 0, detail: 'allocating the KV cache' })
   const kv = await KVStorage.allocate(device, {
@@ -93,7 +110,7 @@ async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOp
 
   options.onProgress({ stage: 'kernels', done: 0, total: 0, detail: 'compiling kernels' })
   const context = { device, pipelines, config, buffers, blockSize: options.blockSize, tile }
-  const model = await Llama.create(context, weights, kv.layers, rotation)
+  const decoder = await Decoder.create(context, weights, { kv: kv.layers, rotations, experts })
   // A power of two, since the sampler reduces by halves; not every adapter's limit is one.
   const threads = 2 ** Math.floor(Math.log2(Math.min(device.capabilities.maxWorkgroupThreads, device.capabilities.software ? 32 : 1024)))
   const sampler = await pipelines.get(sample, { VOCAB: config.vocabSize, THREADS: threads, RESULT_WORDS: resultWords })
@@ -108,7 +125,7 @@ async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOp
     buffers,
     kv,
     record: (list, stepShape) => {
-      model.record(list, stepShape)
+      decoder.record(list, stepShape)
       list.dispatch('sample', sampler, sampleGroup, [stepShape.logitRows, 1, 1])
     }
   })
@@ -124,6 +141,7 @@ async function openOn (device: GpuDevice, config: ModelConfig, options: EngineOp
       architecture: config.architecture,
       parameters,
       weightBytes: parameters * (storage === 'f16' ? 2 : 4),
+      weightFormats: model.source === undefined ? [] : weightFormats(model.source.tensors, config),
       kvCacheBytes: kv.bytes,
       loadSeconds: (performance.now() - started) / 1000
     }

@@ -23,6 +23,6 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   }
   let scale = inverseSqrt(workgroup_sum(squares, thread, THREADS) / f32(HIDDEN_SIZE) + EPS);
   for (var c = thread; c < vectors; c += THREADS) {
-    y[wg.x * vectors + c] = act4(x[row * vectors + c] * scale * weight[c]);
+    y[wg.x * vectors + c] = act4(clamp(x[row * vectors + c] * scale * weight[c], vec4<f32>(-ACT_MAX), vec4<f32>(ACT_MAX)));
   }
 }

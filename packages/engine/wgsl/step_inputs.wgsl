@@ -7,6 +7,8 @@ struct SingleRecord { token_row: u32, table: u32, context: u32, partial: u32 }  
 struct TileRecord { first_row: u32, count: u32, table: u32, start_position: u32 }     // consecutive query tokens of one sequence
 const DEVICE_TOKEN = 0xffffffffu;
 
+/** A zero that no compiler knows to be one. */
+fn step_zero() -> u32 { return step[2].w; }
 fn num_tokens() -> u32 { return step[0].x; }
 fn num_singles() -> u32 { return step[0].y; }
 fn num_tiles() -> u32 { return step[0].z; }

@@ -18,6 +18,7 @@ export const engineReport: EngineReport = {
   architecture: 'LlamaForCausalLM',
   parameters: 10_000_000,
   weightBytes: 20_000_000,
+  weightFormats: [],
   kvCacheBytes: 0,
   loadSeconds: 0
 }

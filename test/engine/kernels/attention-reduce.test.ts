@@ -20,7 +20,7 @@ gpuTest('splits are merged for every value of a head, however wide it is', gpu, 
     const maxSum = stored(Float64Array.from({ length: 2 * rows }, (_, i) => i % 2 === 0 ? random.normals(1)[0] ?? 0 : 1 + i), 'f32')
     const y = await gpu.poisoned(NUM_HEADS * headDim, 'f32')
     await gpu.run(attentionReduce, {
-      overrides: { NUM_HEADS, HEAD_DIM: headDim, SPLIT: attentionSplit },
+      overrides: { NUM_HEADS, HEAD_DIM: headDim, SPLIT: attentionSplit, WINDOW: 0 },
       buffers: {
         partial_out: await gpu.upload(out, 'f32'),
         partial_max_sum: await gpu.upload(maxSum, 'f32'),

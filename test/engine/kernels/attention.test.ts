@@ -17,7 +17,7 @@ const gpu = await GpuHarness.open()
 // One key, both sides of a block of 16, of a run of 32, of a split of 128 and of two, and five splits.
 const CONTEXTS = [1, 15, 16, 17, 31, 33, 127, 128, 129, 255, 256, 257, 513]
 
-interface Model extends AttentionTileShape { readonly numKVHeads: number }
+interface Model extends Omit<AttentionTileShape, 'capped' | 'rolled'> { readonly numKVHeads: number, readonly window?: number, readonly softcap?: number }
 /** Query tokens at consecutive positions of a sequence. */
 interface Chunk { readonly sequence: number, readonly start: number, readonly count: number }
 interface Scene {
@@ -56,7 +56,7 @@ const rowWidth = ({ headDim, group, numKVHeads }: Model): number => headDim * gr
 function expected ({ model, shape, tables, cache }: Scene, queries: Float64Array, chunks: readonly Chunk[]): Float64Array {
   const unscaled = queries.map(x => x * Math.sqrt(model.headDim))
   return pagedAttention(unscaled, cache, shape, model.group * model.numKVHeads,
-    chunks.map(({ sequence, start, count }) => ({ startPosition: start, numTokens: count, blockTable: tables[sequence] ?? [] })))
+    chunks.map(({ sequence, start, count }) => ({ startPosition: start, numTokens: count, blockTable: tables[sequence] ?? [] })), model)
 }
 
 interface Run { readonly gpu: GpuHarness, readonly scene: Scene, readonly kv: GPUBuffer, readonly queries: Float64Array, readonly chunks: readonly Chunk[], readonly activation?: StorageType }
@@ -79,10 +79,10 @@ async function attendTiles ({ gpu, scene, kv, queries, chunks, activation = 'f32
     return { firstRow: row - own, count: own, table: offsets[sequence] ?? 0, startPosition: start + i * tileTokens }
   }))
   const y = await gpu.poisoned(queries.length, activation)
-  await gpu.run(attentionTileKernel(model), {
+  await gpu.run(attentionTileKernel({ ...model, capped: model.softcap !== undefined, rolled: gpu.device.capabilities.software }), {
     storage,
     activation,
-    overrides: { NUM_KV_HEADS: model.numKVHeads, BLOCK_SIZE: shape.blockSize },
+    overrides: { NUM_KV_HEADS: model.numKVHeads, BLOCK_SIZE: shape.blockSize, WINDOW: model.window ?? 0, SOFTCAP: model.softcap ?? 1 },
     buffers: { q: await gpu.upload(queries, 'f32'), kv, step: await gpu.step({ tiles, tables: words }), y },
     grid: [model.numKVHeads, tiles.length + 1, 1]
   })
@@ -107,17 +107,17 @@ async function attendSingles ({ gpu, scene, kv, queries, chunks, activation = 'f
   const partialOut = await gpu.poisoned(partial * numHeads * model.headDim, 'f32')
   const partialMaxSum = await gpu.poisoned(partial * numHeads * 2, 'f32')
   const y = await gpu.poisoned(queries.length, activation)
-  await gpu.run(attentionSplitKernel(model), {
+  await gpu.run(attentionSplitKernel({ ...model, capped: model.softcap !== undefined, rolled: gpu.device.capabilities.software }), {
     storage,
     activation,
-    overrides: { NUM_KV_HEADS: model.numKVHeads, BLOCK_SIZE: shape.blockSize },
+    overrides: { NUM_KV_HEADS: model.numKVHeads, BLOCK_SIZE: shape.blockSize, WINDOW: model.window ?? 0, SOFTCAP: model.softcap ?? 1 },
     buffers: { q: await gpu.upload(queries, 'f32'), kv, step, partial_out: partialOut, partial_max_sum: partialMaxSum },
     grid: [mostSplits + 1, model.numKVHeads, singles.length + 1]
   })
   await gpu.run(attentionReduce, {
     storage,
     activation,
-    overrides: { NUM_HEADS: numHeads, HEAD_DIM: model.headDim, SPLIT: attentionSplit },
+    overrides: { NUM_HEADS: numHeads, HEAD_DIM: model.headDim, SPLIT: attentionSplit, WINDOW: model.window ?? 0 },
     buffers: { partial_out: partialOut, partial_max_sum: partialMaxSum, step, y },
     grid: [numHeads, singles.length + 1, 1]
   })
@@ -162,6 +162,31 @@ for (const [i, model] of models.entries()) {
     const run = { gpu, scene, kv, queries, chunks }
     const tiles = await attendTiles(run)
     const singles = await attendSingles(run)
+    assertClose(t, await gpu.download(tiles, queries.length, 'f32'), reference, () => tolerance(model), 'tile form')
+    assertClose(t, await gpu.download(singles, queries.length, 'f32'), reference, () => tolerance(model), 'split and reduce')
+    assertSameBits(t, await gpu.bits(tiles, queries.length, 'f32'), await gpu.bits(singles, queries.length, 'f32'), 'tile form and split form')
+  })
+}
+
+// Windows of one key, on both sides of a split and of two, and one that no context here fills; with a soft-cap that bends most scores.
+for (const [window, softcap] of [[1, undefined], [24, 1.5], [128, undefined], [129, undefined], [600, undefined]] as const) {
+  gpuTest(`a window of ${window} keys hides what lies before it, in both forms alike${softcap === undefined ? '' : ', and scores are soft-capped'}`, gpu, async (t, gpu) => {
+    t.comment(`seed ${SEED + window}`)
+    const random = new SeededRandom(SEED + window)
+    const model: Model = { headDim: 32, group: 2, numKVHeads: 2, threads: 64, queries: 4, staged: 64, window, ...softcap === undefined ? {} : { softcap } }
+    const scene = makeScene(random, model, 'f32', CONTEXTS)
+    const kv = await gpu.upload(scene.cache, 'f32')
+    const chunks: Chunk[] = [
+      ...CONTEXTS.map((length, sequence) => ({ sequence, start: length - 1, count: 1 })),
+      { sequence: 12, start: 0, count: 3 },
+      { sequence: 12, start: 22, count: 9 },
+      { sequence: 12, start: 250, count: 14 },
+      { sequence: 12, start: 383, count: 5 }
+    ]
+    const queries = queriesFor(random, model, numTokens(chunks))
+    const reference = expected(scene, queries, chunks)
+    const run = { gpu, scene, kv, queries, chunks }
+    const [tiles, singles] = [await attendTiles(run), await attendSingles(run)]
     assertClose(t, await gpu.download(tiles, queries.length, 'f32'), reference, () => tolerance(model), 'tile form')
     assertClose(t, await gpu.download(singles, queries.length, 'f32'), reference, () => tolerance(model), 'split and reduce')
     assertSameBits(t, await gpu.bits(tiles, queries.length, 'f32'), await gpu.bits(singles, queries.length, 'f32'), 'tile form and split form')

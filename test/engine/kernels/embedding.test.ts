@@ -30,7 +30,7 @@ for (const storage of ['f32', 'f16'] as const) {
             const own = table.subarray(first * hiddenSize, (first + rows) * hiddenSize)
             await gpu.run(embedding, {
               storage,
-              overrides: { HIDDEN_SIZE: hiddenSize, FIRST_ROW: first, ROWS: rows, LAYOUT: layoutNumber[layout] },
+              overrides: { HIDDEN_SIZE: hiddenSize, FIRST_ROW: first, ROWS: rows, SCALE: 1, LAYOUT: layoutNumber[layout] },
               buffers: { table: await gpu.upload(inLayout(own, hiddenSize, layout, NaN), storage), sampled, step, x },
               grid: [Math.ceil(hiddenSize / 256), tokens.length, 1]
             })
@@ -48,7 +48,7 @@ gpuTest('a device token is read from its state row, a host token is not', gpu, a
   const table = stored(new SeededRandom(SEED).normals(10 * hiddenSize), 'f32')
   const x = await gpu.poisoned(3 * hiddenSize, 'f32')
   await gpu.run(embedding, {
-    overrides: { HIDDEN_SIZE: hiddenSize, FIRST_ROW: 0, ROWS: 10, LAYOUT: 0 },
+    overrides: { HIDDEN_SIZE: hiddenSize, FIRST_ROW: 0, ROWS: 10, SCALE: 1, LAYOUT: 0 },
     buffers: {
       table: await gpu.upload(inLayout(table, hiddenSize, 'interleaved'), 'f32'),
       sampled: await gpu.upload([3, 9, 4], 'u32'),

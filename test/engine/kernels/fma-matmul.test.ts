@@ -1,5 +1,6 @@
 import type { StorageType } from '../../../packages/engine/src/engine.ts'
 import { fmaMatmul } from '../../../packages/engine/src/kernels/matmul/fma-matmul.ts'
+import { plainSum } from '../../../packages/engine/src/kernels/matmul/matmul-interface.ts'
 import type { FmaShape } from '../../../packages/engine/src/kernels/matmul/fma-matmul.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { stored } from '../../reference/float16.ts'
@@ -45,10 +46,11 @@ async function multiply (gpu: GpuHarness, shape: FmaShape, { k, n, x, weight, be
   await gpu.run(fmaMatmul(shape), {
     storage,
     activation,
-    overrides: { K: k, N: gated ? 2 * n : n, FIRST_COLUMN: 0, COLUMNS: n, LOGIT_ROWS: logitRows ? 1 : 0, OWN_COLUMNS: n },
+    overrides: { K: k, N: gated ? 2 * n : n, FIRST_COLUMN: 0, COLUMNS: n, LOGIT_ROWS: logitRows ? 1 : 0, OWN_COLUMNS: n, ...plainSum },
     buffers: {
       x: await gpu.upload(x, 'f32'),
       weight: await gpu.upload(inLayout(weight, k, 'interleaved'), storage),
+      bias: await gpu.upload([NaN], 'f32'),
       // The other count is one: a kernel that took it would leave rows unwritten.
       step: await gpu.step(logitRows ? { tokens: countedTokens(1), logitRows: new Array(m).fill(plainLogitRow) } : { tokens: countedTokens(m), logitRows: [plainLogitRow] }),
       y
@@ -179,8 +181,8 @@ gpuTest('the parts of a weight split over buffers write their own columns', gpu,
       const rows = (from: number): Float64Array => given.weight.slice(from * 64, (from + count) * 64)
       const own = epilogue === 'store' ? rows(first) : Float64Array.from([...rows(first), ...rows(38 + first)])
       await gpu.run(fmaMatmul(shape), {
-        overrides: { K: 64, N: own.length / 64, FIRST_COLUMN: first, COLUMNS: 38, LOGIT_ROWS: 0, OWN_COLUMNS: count },
-        buffers: { x: await gpu.upload(given.x, 'f32'), weight: await gpu.upload(inLayout(own, 64, 'interleaved'), 'f32'), step: await gpu.step({ tokens: countedTokens(3) }), y },
+        overrides: { K: 64, N: own.length / 64, FIRST_COLUMN: first, COLUMNS: 38, LOGIT_ROWS: 0, OWN_COLUMNS: count, ...plainSum },
+        buffers: { x: await gpu.upload(given.x, 'f32'), weight: await gpu.upload(inLayout(own, 64, 'interleaved'), 'f32'), bias: await gpu.upload([NaN], 'f32'), step: await gpu.step({ tokens: countedTokens(3) }), y },
         grid: [1, 2, 1]
       })
     }

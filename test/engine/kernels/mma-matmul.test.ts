@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import { GpuDevice } from '../../../packages/engine/src/device/gpu-device.ts'
 import type { Kernel } from '../../../packages/engine/src/kernels/define-kernel.ts'
 import type { matmulBindings, matmulOverrides } from '../../../packages/engine/src/kernels/matmul/matmul-interface.ts'
+import { plainSum } from '../../../packages/engine/src/kernels/matmul/matmul-interface.ts'
 import { mmaFlat } from '../../../packages/engine/src/kernels/matmul/mma-flat.ts'
 import { mmaTile, mmaTileColumns, mmaTileRows } from '../../../packages/engine/src/kernels/matmul/mma-tile.ts'
 import type { Epilogue } from '../../../packages/engine/src/kernels/matmul/weight-layout.ts'
@@ -25,6 +26,8 @@ interface Variant {
 const SEED = 20261121
 const subgroup = 32
 const epilogues: readonly Epilogue[] = ['store', 'residual', 'silu-gate']
+// The GELU form differs from the other gate in one line, which matmul-finish.test.ts computes: here it only has to compile.
+const compiled: readonly Epilogue[] = [...epilogues, 'gelu-gate']
 
 /** All kernels that must give the same bits for a weight cut into `splits` parts. */
 function variants (epilogue: Epilogue, splits: number): Variant[] {
@@ -45,7 +48,7 @@ function variants (epilogue: Epilogue, splits: number): Variant[] {
 t.test('every tensor-core kernel is valid WGSL for an adapter that has tensor cores', async t => {
   const device = await GpuDevice.open({ profile: 'debug', backend: 'null' })
   t.teardown(() => device[Symbol.asyncDispose]())
-  for (const epilogue of epilogues) {
+  for (const epilogue of compiled) {
     for (const { kernel } of [...variants(epilogue, 1), ...variants(epilogue, 8)]) {
       const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', kernel.wgsl) + kernel.wgsl
       const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
@@ -81,8 +84,8 @@ async function multiply (gpu: GpuHarness, { kernel, rows, columns }: Variant, ep
   await gpu.run(kernel, {
     storage: 'f16',
     activation: 'f16',
-    overrides: { K: k, N: gated ? 2 * n : n, FIRST_COLUMN: 0, COLUMNS: n, LOGIT_ROWS: 0, OWN_COLUMNS: n },
-    buffers: { x: await gpu.upload(padded, 'f16'), weight: await gpu.upload(inLayout(weight, k, 'tiled'), 'f16'), step: await gpu.step({ tokens: countedTokens(m) }), y },
+    overrides: { K: k, N: gated ? 2 * n : n, FIRST_COLUMN: 0, COLUMNS: n, LOGIT_ROWS: 0, OWN_COLUMNS: n, ...plainSum },
+    buffers: { x: await gpu.upload(padded, 'f16'), weight: await gpu.upload(inLayout(weight, k, 'tiled'), 'f16'), bias: await gpu.upload([NaN], 'f32'), step: await gpu.step({ tokens: countedTokens(m) }), y },
     grid: [Math.ceil(n / columns), Math.ceil(m / rows), 1]
   })
   return y

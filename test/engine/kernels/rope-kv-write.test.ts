@@ -41,7 +41,7 @@ for (const storage of ['f32', 'f16'] as const) {
       const kv = await gpu.poisoned(pagedKVLength(shape), storage)
       await gpu.run(ropeKVWrite, {
         storage,
-        overrides: { NUM_HEADS: numHeads, NUM_KV_HEADS: numKVHeads, HEAD_DIM: headDim, BLOCK_SIZE: blockSize, SCALE: 1 / Math.sqrt(headDim) },
+        overrides: { NUM_HEADS: numHeads, NUM_KV_HEADS: numKVHeads, HEAD_DIM: headDim, ROTARY_DIM: headDim, BLOCK_SIZE: blockSize, SCALE: 1 / Math.sqrt(headDim) },
         buffers: {
           qkv: await gpu.upload(qkv, 'f32'),
           rotation: await gpu.upload(rotationTable(frequencies), 'f32'),
@@ -78,7 +78,7 @@ gpuTest('a token\'s query, key and value have the same bits alone and among neig
   const write = async (tokens: readonly number[], kv: GPUBuffer): Promise<Uint32Array> => {
     const q = await gpu.poisoned(tokens.length * 4 * 32, 'f32')
     await gpu.run(ropeKVWrite, {
-      overrides: { NUM_HEADS: 4, NUM_KV_HEADS: 2, HEAD_DIM: 32, BLOCK_SIZE: 4, SCALE: 0.25 },
+      overrides: { NUM_HEADS: 4, NUM_KV_HEADS: 2, HEAD_DIM: 32, ROTARY_DIM: 32, BLOCK_SIZE: 4, SCALE: 0.25 },
       buffers: {
         qkv: await gpu.upload(tokens.flatMap(token => [...qkv.subarray(token * width, (token + 1) * width)]), 'f32'),
         rotation,

@@ -1,4 +1,6 @@
 import { Checkpoint } from '../../../packages/engine/src/weights/checkpoint.ts'
+import { plainTensor } from '../../../packages/engine/src/weights/plain-tensor.ts'
+import type { WeightTensor } from '../../../packages/engine/src/weights/weight-tensor.ts'
 import { WeightUploader } from '../../../packages/engine/src/weights/weight-uploader.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { bfloat16Bits, float16Bits, stored } from '../../reference/float16.ts'
@@ -18,7 +20,13 @@ function written (values: Float64Array, shape: readonly number[], dtype: Written
   return { dtype, shape, bytes: new Uint8Array(data.buffer) }
 }
 
-const storedAs = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const satisfies Record<WrittenTensor['dtype'], StorageType>
+const storedAs = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const satisfies Partial<Record<WrittenTensor['dtype'], StorageType>>
+
+function tensorOf (checkpoint: Checkpoint, name: string): WeightTensor {
+  const tensor = checkpoint.tensors.get(name)
+  if (tensor === undefined) throw new Error(`there is no tensor ${name}`)
+  return plainTensor(tensor)
+}
 
 for (const [how, gpu] of [['in one buffer', whole], ['split over several', split]] as const) {
   for (const storage of ['f32', 'f16'] as const) {
@@ -33,7 +41,7 @@ for (const [how, gpu] of [['in one buffer', whole], ['split over several', split
         await using checkpoint = await Checkpoint.open(directory)
         let uploaded = 0
         const uploader = new WeightUploader(gpu.device, gpu.pipelines(storage, 'f32'), storage, layout, bytes => { uploaded += bytes })
-        const weight = await uploader.upload('qkv', tensors.map(({ name }) => checkpoint.tensor(name)), false)
+        const weight = await uploader.upload('qkv', tensors.map(({ name }) => tensorOf(checkpoint, name)), false)
         await uploader.finish()
         const rows = Float64Array.from(tensors.flatMap(({ values }) => [...stored(values, storage)]))
         t.strictSame([weight.k, weight.columns, weight.gated, weight.layout], [k, 57, false, layout])
@@ -60,7 +68,7 @@ for (const [how, gpu] of [['in one buffer', whole], ['split over several', split
     const directory = t.testdir({ 'model.safetensors': Buffer.from(writeSafetensors({ gate: written(gate, [40, k], 'F32'), up: written(up, [40, k], 'F32') })) })
     await using checkpoint = await Checkpoint.open(directory)
     const uploader = new WeightUploader(gpu.device, gpu.pipelines('f32', 'f32'), 'f32', 'interleaved', () => {})
-    const weight = await uploader.upload('gate up', [checkpoint.tensor('gate'), checkpoint.tensor('up')], true)
+    const weight = await uploader.upload('gate up', [tensorOf(checkpoint, 'gate'), tensorOf(checkpoint, 'up')], true)
     await uploader.finish()
     t.strictSame([weight.columns, weight.gated, weight.parts.map(part => part.columns)], [40, true, gpu === split ? [16, 16, 8] : [40]])
     for (const { buffer, firstColumn, columns } of weight.parts) {
@@ -79,8 +87,8 @@ gpuTest('more pieces than there are staging slots, and a vector, arrive whole', 
   const directory = t.testdir({ 'model.safetensors': Buffer.from(writeSafetensors({ tall: written(tall, [41, k], 'F32'), norm: written(norm, [12], 'BF16') })) })
   await using checkpoint = await Checkpoint.open(directory)
   const uploader = new WeightUploader(gpu.device, gpu.pipelines('f32', 'f32'), 'f32', 'interleaved', () => {})
-  const vector = await uploader.uploadVector('norm', checkpoint.tensor('norm'))
-  const weight = await uploader.upload('tall', [checkpoint.tensor('tall')], false)
+  const vector = await uploader.uploadValues('norm', [tensorOf(checkpoint, 'norm')])
+  const weight = await uploader.upload('tall', [tensorOf(checkpoint, 'tall')], false)
   await uploader.finish()
   t.strictSame(await contents(gpu, vector, 12, 'f32'), norm)
   const [part] = weight.parts

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { InvalidModelConfigError, UnsupportedModelError } from '../../../packages/engine/src/errors.ts'
-import { parseModelConfig } from '../../../packages/engine/src/models/model-config.ts'
-import { readModelConfig } from '../../../packages/engine/src/models/read-model-config.ts'
+import { openModel } from '../../../packages/engine/src/models/open-model.ts'
+import { parseModelConfig } from '../../../packages/engine/src/models/parse-model-config.ts'
 
 const tiny = {
   architectures: ['LlamaForCausalLM'],
@@ -27,15 +27,22 @@ t.test('every number of a Hugging Face config is read, and the result is frozen'
     architecture: 'LlamaForCausalLM',
     hiddenSize: 64,
     intermediateSize: 160,
-    numLayers: 2,
     numHeads: 4,
     numKVHeads: 2,
     headDim: 32,
     vocabSize: 512,
     maxPositionEmbeddings: 256,
-    rmsNormEps: 1e-5,
-    ropeTheta: 500_000,
-    ropeScaling: undefined,
+    layers: [{ window: undefined, rotary: 0, mlp: 'dense' }, { window: undefined, rotary: 0, mlp: 'dense' }],
+    rotaries: [{ theta: 500_000, dim: 32, scaling: undefined }],
+    attention: { scale: 32 ** -0.5, softcap: undefined, qkvBias: false, outputBias: false, qkNorm: undefined },
+    norm: { eps: 1e-5, placement: 'before', addsOne: false },
+    activation: 'silu',
+    mlpBias: false,
+    experts: undefined,
+    embeddingScale: 1,
+    residualScale: 1,
+    logitScale: 1,
+    logitSoftcap: undefined,
     tieWordEmbeddings: true,
     bosTokenIds: [1],
     eosTokenIds: [2],
@@ -50,7 +57,7 @@ t.test('what a config leaves out or sets to null takes the defaults of transform
   const config = parseModelConfig({ ...rest, head_dim: null, rope_scaling: null, eos_token_id: null, quantization_config: null })
   t.equal(config.numKVHeads, 4)
   t.equal(config.headDim, 16)
-  t.equal(config.ropeTheta, 10_000)
+  t.equal(config.rotaries[0]?.theta, 10_000)
   t.equal(config.tieWordEmbeddings, false)
   t.strictSame(config.bosTokenIds, [])
   t.strictSame(config.eosTokenIds, [])
@@ -66,30 +73,28 @@ t.test('both spellings of rotary parameters say the same', async t => {
   const newer = parseModelConfig({ ...tiny, rope_parameters: { ...llama3Rope, rope_theta: 500_000 } })
   t.strictSame(newer, old)
   t.strictSame(older, old)
-  t.strictSame(old.ropeScaling, { type: 'llama3', factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositionEmbeddings: 8192 })
-  t.equal(parseModelConfig({ ...tiny, rope_parameters: { rope_type: 'default', rope_theta: 20_000 } }).ropeTheta, 20_000)
+  t.strictSame(old.rotaries[0]?.scaling, { type: 'llama3', factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositionEmbeddings: 8192 })
+  t.equal(parseModelConfig({ ...tiny, rope_parameters: { rope_type: 'default', rope_theta: 20_000 } }).rotaries[0]?.theta, 20_000)
 })
 
 t.test('what would change the computation and is not implemented is refused by name', async t => {
   const unsupported: ReadonlyArray<readonly [string, object]> = [
-    ['architectures', { architectures: ['Qwen3ForCausalLM'] }],
+    ['architectures', { architectures: ['GPT2LMHeadModel'] }],
     ['architectures', { architectures: ['LlamaForCausalLM', 'LlamaForSequenceClassification'] }],
-    ['rope_scaling type', { rope_scaling: { type: 'linear', factor: 2 } }],
-    ['rope_scaling type', { rope_scaling: { rope_type: 'yarn', factor: 4 } }],
-    ['rope_scaling type', { rope_parameters: { rope_type: 'dynamic', rope_theta: 1e4 } }],
-    ['partial_rotary_factor', { partial_rotary_factor: 0.5 }],
-    ['partial_rotary_factor', { rope_parameters: { rope_theta: 1e4, partial_rotary_factor: 0.25 } }],
-    ['attention_bias', { attention_bias: true }],
-    ['mlp_bias', { mlp_bias: true }],
+    ['rope_scaling type', { rope_scaling: { type: 'mrope', factor: 2 } }],
     ['hidden_act', { hidden_act: 'gelu' }],
+    ['hidden_activation', { hidden_activation: 'relu' }],
     ['pretraining_tp', { pretraining_tp: 2 }],
-    ['quantization_config', { quantization_config: { quant_method: 'gptq', bits: 4 } }],
-    ['sliding_window', { sliding_window: 4096 }]
+    ['sliding_window', { sliding_window: 4096 }],
+    ['attention_bias', { architectures: ['Phi3ForCausalLM'], attention_bias: true }],
+    ['clip_qkv', { architectures: ['Olmo2ForCausalLM'], clip_qkv: 8 }],
+    ['layer_types', { architectures: ['Gemma2ForCausalLM'], layer_types: ['sliding_attention', 'linear_attention'] }],
+    ['use_bidirectional_attention', { architectures: ['Gemma3ForCausalLM'], use_bidirectional_attention: true }]
   ]
   for (const [field, change] of unsupported) {
     t.throws(() => parseModelConfig({ ...tiny, ...change }), { code: 'ENGINE_UNSUPPORTED_MODEL', details: { field } }, JSON.stringify(change))
   }
-  t.throws(() => parseModelConfig({ ...tiny, hidden_act: 'gelu' }), { message: 'this model needs hidden_act = "gelu", which is not supported; supported: silu' })
+  t.throws(() => parseModelConfig({ ...tiny, hidden_act: 'gelu' }), { message: 'this model needs hidden_act = "gelu", which is not supported; supported: silu and gelu_pytorch_tanh' })
 })
 
 t.test('numbers that no model could mean are refused, and their neighbours are not', async t => {
@@ -143,8 +148,9 @@ t.test('a model directory is read through its config.json', async t => {
     huge: { 'config.json': ' '.repeat((1 << 20) + 1) },
     empty: {}
   })
-  t.equal((await readModelConfig(`${directory}/good`)).hiddenSize, 64)
+  // Its configuration is read before its weights are looked for.
+  await t.rejects(openModel({ type: 'directory', path: `${directory}/good` }), { code: 'ENGINE_INVALID_CHECKPOINT', message: /neither model.safetensors nor/ })
   for (const name of ['damaged', 'huge', 'empty']) {
-    await t.rejects(readModelConfig(`${directory}/${name}`), { code: 'ENGINE_INVALID_CHECKPOINT' }, name)
+    await t.rejects(openModel({ type: 'directory', path: `${directory}/${name}` }), { code: 'ENGINE_INVALID_CHECKPOINT', message: /config.json/ }, name)
   }
 })

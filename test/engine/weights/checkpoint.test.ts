@@ -2,9 +2,12 @@ import { readlink, readdir, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { namedShape } from '../../../packages/engine/src/models/named-shapes.ts'
-import { listLlamaTensors, llamaTensors } from '../../../packages/engine/src/models/llama-tensors.ts'
-import { checkLlamaTensors } from '../../../packages/engine/src/weights/check-tensors.ts'
+import { decoderTensors } from '../../../packages/engine/src/models/decoder-tensors.ts'
+import { listTensors } from '../../../packages/engine/src/models/tensor-list.ts'
+import { checkTensors } from '../../../packages/engine/src/weights/check-tensors.ts'
 import { Checkpoint } from '../../../packages/engine/src/weights/checkpoint.ts'
+import type { CheckpointTensor } from '../../../packages/engine/src/weights/checkpoint.ts'
+import { plainTensor } from '../../../packages/engine/src/weights/plain-tensor.ts'
 import { writeSafetensors } from './write-safetensors.ts'
 import type { WrittenTensor } from './write-safetensors.ts'
 
@@ -18,12 +21,18 @@ const file = (tensors: Readonly<Record<string, WrittenTensor>>): Buffer => Buffe
 const index = (weightMap: unknown): Buffer => Buffer.from(JSON.stringify({ metadata: { total_size: 28 }, weight_map: weightMap }))
 const INDEX = 'model.safetensors.index.json'
 
+function tensorOf (checkpoint: Checkpoint, name: string): CheckpointTensor {
+  const tensor = checkpoint.tensors.get(name)
+  if (tensor === undefined) throw new Error(`there is no tensor ${name}`)
+  return tensor
+}
+
 t.test('a single file gives its tensors, whole or in part', async t => {
   // Old writers do not pad the header, so that data may begin at any byte.
   const directory = t.testdir({ 'model.safetensors': Buffer.from(writeSafetensors({ a, b }, { headerMultiple: 1, metadata: { format: 'p' } })) })
   await using checkpoint = await Checkpoint.open(directory)
   t.strictSame([...checkpoint.tensors.keys()], ['a', 'b'])
-  const tensor = checkpoint.tensor('b')
+  const tensor = tensorOf(checkpoint, 'b')
   t.strictSame([tensor.dtype, tensor.shape, tensor.byteLength], ['F32', [4], 16])
   const into = new Uint8Array(20).fill(9)
   await tensor.read(into, 0, 16)
@@ -36,7 +45,7 @@ t.test('a single file gives its tensors, whole or in part', async t => {
 
 t.test('a read that leaves the tensor or the destination is refused before it happens', async t => {
   await using checkpoint = await Checkpoint.open(t.testdir({ 'model.safetensors': file({ a, b }) }))
-  const tensor = checkpoint.tensor('a')
+  const tensor = tensorOf(checkpoint, 'a')
   for (const [offset, length, room] of [[0, 13, 20], [12, 1, 20], [-1, 2, 20], [0, -1, 20], [0.5, 2, 20], [0, 12, 11], [NaN, 1, 20], [0, 2 ** 53, 20]] as const) {
     await t.rejects(tensor.read(new Uint8Array(room), offset, length), RangeError, `${offset} + ${length} into ${room}`)
   }
@@ -46,9 +55,9 @@ t.test('shards are joined through their index', async t => {
   const directory = t.testdir({ [shard1]: file({ a }), [shard2]: file({ b }), [INDEX]: index({ a: shard1, b: shard2 }) })
   await using checkpoint = await Checkpoint.open(directory)
   const into = new Uint8Array(16)
-  await checkpoint.tensor('b').read(into, 0, 16)
+  await tensorOf(checkpoint, 'b').read(into, 0, 16)
   t.strictSame(into, b.bytes)
-  await checkpoint.tensor('a').read(into, 0, 12)
+  await tensorOf(checkpoint, 'a').read(into, 0, 12)
   t.strictSame(into.subarray(0, 12), a.bytes)
 })
 
@@ -97,7 +106,7 @@ t.test('a file that shrinks after it was opened fails its reads instead of hangi
   const directory = t.testdir({ 'model.safetensors': file({ a, b }) })
   await using checkpoint = await Checkpoint.open(directory)
   await truncate(join(directory, 'model.safetensors'), 100)
-  await t.rejects(checkpoint.tensor('b').read(new Uint8Array(16), 0, 16), { code: 'ENGINE_INVALID_CHECKPOINT', message: /ends at byte/ })
+  await t.rejects(tensorOf(checkpoint, 'b').read(new Uint8Array(16), 0, 16), { code: 'ENGINE_INVALID_CHECKPOINT', message: /ends at byte/ })
 })
 
 t.test('no file stays open after disposal, nor after a failed opening', { skip: process.platform !== 'linux' && 'reads /proc' }, async t => {
@@ -117,19 +126,21 @@ t.test('no file stays open after disposal, nor after a failed opening', { skip: 
 })
 
 t.test('a checkpoint is checked against the model it must hold', async t => {
-  const config = { ...namedShape('daybreak-mini'), hiddenSize: 4, intermediateSize: 6, numLayers: 1, numHeads: 2, numKVHeads: 1, headDim: 2, vocabSize: 5 }
+  const mini = namedShape('daybreak-mini')
+  const config = { ...mini, hiddenSize: 4, intermediateSize: 6, layers: mini.layers.slice(0, 1), numHeads: 2, numKVHeads: 1, headDim: 2, vocabSize: 5 }
   const zeros = (shape: readonly number[]): WrittenTensor => ({ dtype: 'F16', shape, bytes: new Uint8Array(2 * shape.reduce((size, n) => size * n, 1)) })
-  const complete = Object.fromEntries(listLlamaTensors(llamaTensors(config)).map(({ name, shape }) => [name, zeros(shape)]))
-  const check = async (tensors: Readonly<Record<string, WrittenTensor>>, model = config): Promise<void> => {
-    await using checkpoint = await Checkpoint.open(t.testdir({ 'model.safetensors': file(tensors) }))
-    checkLlamaTensors(checkpoint, model)
+  const complete = Object.fromEntries(listTensors(decoderTensors(config)).map(({ name, shape }) => [name, zeros(shape)]))
+  const check = async (files: Readonly<Record<string, WrittenTensor>>, model = config): Promise<void> => {
+    await using checkpoint = await Checkpoint.open(t.testdir({ 'model.safetensors': file(files) }))
+    const tensors = new Map([...checkpoint.tensors].map(([name, tensor]) => [name, plainTensor(tensor)]))
+    checkTensors({ name: checkpoint.directory, tensors }, model)
   }
   await t.resolves(check(complete))
   await t.resolves(check({ ...complete, 'lm_head.weight': zeros([5, 4]), 'model.layers.0.self_attn.rotary_emb.inv_freq': zeros([1]) }))
   const { 'model.layers.0.mlp.up_proj.weight': _, ...incomplete } = complete
   await t.rejects(check(incomplete), { message: /"model.layers.0.mlp.up_proj.weight": is missing/ })
   await t.rejects(check(complete, { ...config, tieWordEmbeddings: false }), { message: /"lm_head.weight": is missing/ })
-  await t.rejects(check({ ...complete, 'model.norm.weight': zeros([5]) }), { message: /"model.norm.weight": has shape \[5\]; config.json asks for \[4\]/ })
+  await t.rejects(check({ ...complete, 'model.norm.weight': zeros([5]) }), { message: /"model.norm.weight": has shape \[5\]; the model's configuration asks for \[4\]/ })
   await t.rejects(check({ ...complete, 'model.norm.weight': zeros([4, 1]) }), { message: /has shape \[4, 1\]/ })
   await t.rejects(check({ ...complete, 'model.layers.0.self_attn.q_proj.bias': zeros([4]) }), { message: /q_proj.bias": is no part of the model/ })
   await t.rejects(check({ ...complete, 'model.layers.1.input_layernorm.weight': zeros([4]) }), { message: /layers.1.*is no part of the model/ })

@@ -1,7 +1,8 @@
 import t from 'tap'
 import type { CheckpointTensor } from '../../../packages/engine/src/weights/checkpoint.ts'
 import type { CheckpointDtype } from '../../../packages/engine/src/weights/safetensors.ts'
-import { RowReader, rowsOf } from '../../../packages/engine/src/weights/row-reader.ts'
+import { RowReader } from '../../../packages/engine/src/weights/row-reader.ts'
+import { rowsOf } from '../../../packages/engine/src/weights/weight-tensor.ts'
 
 /** A tensor in memory whose value i is `valueBits(i)`; reads resolve late, and out of order with what follows them. */
 function tensorOf (dtype: CheckpointDtype, shape: readonly number[], valueBits: (index: number) => number): CheckpointTensor {

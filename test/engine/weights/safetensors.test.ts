@@ -17,16 +17,24 @@ t.test('tensors of every dtype and rank are found where they lie', async t => {
     vector: { dtype: 'F16', shape: [5], bytes: new Uint8Array(10) },
     matrix: { dtype: 'BF16', shape: [3, 7], bytes: new Uint8Array(42) },
     empty: { dtype: 'F32', shape: [0, 4], bytes: new Uint8Array(0) },
-    deep: { dtype: 'F32', shape: [1, 2, 1, 2], bytes: new Uint8Array(16) }
+    deep: { dtype: 'F32', shape: [1, 2, 1, 2], bytes: new Uint8Array(16) },
+    words: { dtype: 'I32', shape: [3], bytes: new Uint8Array(12) },
+    longs: { dtype: 'I64', shape: [2], bytes: new Uint8Array(16) },
+    codes: { dtype: 'I8', shape: [3], bytes: new Uint8Array(3) },
+    bytes: { dtype: 'U8', shape: [1], bytes: new Uint8Array(1) }
   }, { metadata: { format: 'pt' } })
   const { tensors, metadata } = await read(file)
-  const data = file.byteLength - 72
+  const data = file.byteLength - 104
   t.strictSame([...tensors.values()].map(({ name, dtype, shape, byteOffset, byteLength }) => [name, dtype, shape, byteOffset - data, byteLength]), [
     ['scalar', 'F32', [], 0, 4],
     ['vector', 'F16', [5], 4, 10],
     ['matrix', 'BF16', [3, 7], 14, 42],
     ['empty', 'F32', [0, 4], 56, 0],
-    ['deep', 'F32', [1, 2, 1, 2], 56, 16]
+    ['deep', 'F32', [1, 2, 1, 2], 56, 16],
+    ['words', 'I32', [3], 72, 12],
+    ['longs', 'I64', [2], 84, 16],
+    ['codes', 'I8', [3], 100, 3],
+    ['bytes', 'U8', [1], 103, 1]
   ])
   t.strictSame([...metadata], [['format', 'pt']])
 })
@@ -44,8 +52,13 @@ t.test('what does not describe its data exactly is refused, with the reason', as
   const data = [new Uint8Array(16)]
   const whole = entry('F32', [4], 0, 16)
   const cases: ReadonlyArray<readonly [string, RegExp]> = [
-    [`{"a":${entry('I64', [2], 0, 16)}}`, /tensor "a": dtype "I64" is not supported/],
-    [`{"a":${entry('F8_E4M3', [16], 0, 16)}}`, /"F8_E4M3"/],
+    [`{"a":${entry('F64', [2], 0, 16)}}`, /tensor "a": dtype "F64" is not supported; F32, F16, BF16, I8, U8, I32, I64 are/],
+    [`{"a":${entry('F8_E4M3', [16], 0, 16)}}`, /"F8_E4M3" is not supported/],
+    [`{"a":${entry('F8_E5M2', [16], 0, 16)}}`, /"F8_E5M2" is not supported/],
+    [`{"a":${entry('toString', [16], 0, 16)}}`, /"toString" is not supported/],
+    [`{"a":${entry(['F32'], [4], 0, 16)}}`, /dtype \["F32"\]/],
+    [`{"a":${entry('I64', [3], 0, 16)}}`, /takes 24 bytes; the file gives it 16/],
+    [`{"a":${entry('I8', [15], 0, 16)}}`, /takes 15 bytes/],
     [`{"a":${entry(undefined, [4], 0, 16)}}`, /dtype undefined/],
     [`{"a":${entry('F32', [4], 0, 20)}}`, /0 to 20 are not within the file's 16/],
     [`{"a":${entry('F32', [4], 16, 0)}}`, /16 to 0/],
@@ -114,6 +127,44 @@ t.test('a key is a duplicate only within its own object', async t => {
   t.equal(duplicateKey('{"x":{"a" : 1, "b":"{", "a"\n: 2}}'), 'a')
   t.equal(duplicateKey('{"\\\\":1,"\\u005c":2}'), '\\')
   t.equal(duplicateKey('["a","a"]'), undefined)
+})
+
+t.test('every flip of one bit is refused or changes nothing that leaves the file', async t => {
+  const file = writeSafetensors({ a: { dtype: 'F16', shape: [2, 3], bytes: new Uint8Array(12) }, b: { dtype: 'I32', shape: [1], bytes: new Uint8Array(4) } })
+  const dataBytes = 16
+  let numRefused = 0
+  for (let bit = 0; bit < (file.byteLength - dataBytes) * 8; bit++) {
+    const damaged = file.slice()
+    damaged[bit >> 3] = (damaged[bit >> 3] ?? 0) ^ 1 << (bit & 7)
+    const source = memorySource(damaged)
+    const found = await readSafetensorsHeader(source).catch((error: unknown) => error)
+    if (found instanceof InvalidCheckpointError) numRefused++
+    else if (found instanceof Error) t.fail(`bit ${bit}: ${String(found)}`)
+    else if (source.outOfRange > 0) t.fail(`bit ${bit}: read past the end of the file`)
+  }
+  t.ok(numRefused > 600, `${numRefused} refused`)
+})
+
+t.test('hostile headers are refused with a typed error, in time that grows with their length', async t => {
+  const deep = (open: string, close: string, count: number): string => open.repeat(count) + close.repeat(count)
+  const whole = entry('F32', [4], 0, 16)
+  const cases: Readonly<Record<string, string>> = {
+    'arrays in arrays': `{"a":${deep('[', ']', 200_000)}}`,
+    'arrays in a shape': `{"a":{"dtype":"F32","shape":${deep('[', ']', 200_000)},"data_offsets":[0,16]}}`,
+    'objects in objects': `{"a":${deep('{"a":', '}', 200_000).replace('}', '0}')}}`,
+    'arrays that never end': `{"a":${'['.repeat(500_000)}`,
+    'objects that never end': '{"a":'.repeat(200_000),
+    'a long key': `{"${'k'.repeat(1_000_000)}":7}`,
+    'a shape of many sizes': `{"a":{"dtype":"F32","shape":[${'1,'.repeat(200_000)}4],"data_offsets":[0,16]}}`,
+    'a number of many digits': `{"a":${entry('F32', [4], 0, 16).replace('[4]', `[${'9'.repeat(500_000)}]`)}}`,
+    'many tensors in the same place': `{${Array.from({ length: 20_000 }, (_, i) => `"t${i}":${whole}`).join(',')}}`,
+    'many keys, the last one twice': `{${Array.from({ length: 20_000 }, (_, i) => `"t${i}":${entry('F32', [0], 0, 0)}`).join(',')},"t19999":${whole}}`,
+    'a prototype for a tensor': `{"__proto__":${JSON.stringify({ dtype: 'F64', shape: [2], data_offsets: [0, 16] })}}`,
+    'an entry whose fields are its prototype\'s': `{"a":{"__proto__":${whole}}}`
+  }
+  for (const [name, header] of Object.entries(cases)) {
+    await t.rejects(read(assembleSafetensors(header, [new Uint8Array(16)])), { code: 'ENGINE_INVALID_CHECKPOINT' }, name)
+  }
 })
 
 t.test('a damaged file is either refused with a typed error or read within its bounds', async t => {

@@ -1,7 +1,7 @@
-import type { CheckpointDtype } from '../../../packages/engine/src/weights/safetensors.ts'
+import type { StoredDtype } from '../../../packages/engine/src/weights/safetensors.ts'
 
 export interface WrittenTensor {
-  readonly dtype: CheckpointDtype
+  readonly dtype: StoredDtype
   readonly shape: readonly number[]
   readonly bytes: Uint8Array
 }

@@ -2,11 +2,11 @@
 import { defineKernel } from './define-kernel.ts'
 import { readShader } from './shader-source.ts'
 
-/** x[t] = E[token(t)], the residual stream's first value. */
+/** x[t] = SCALE · E[token(t)], the residual stream's first value. */
 export const embedding = defineKernel({
   name: 'embedding',
   bindings: { table: 'read', sampled: 'read', step: 'read', x: 'read_write' },
-  overrides: ['HIDDEN_SIZE', 'FIRST_ROW', 'ROWS', 'LAYOUT'],
+  overrides: ['HIDDEN_SIZE', 'FIRST_ROW', 'ROWS', 'SCALE', 'LAYOUT'],
   wgsl: readShader('embedding')
 })
 
@@ -18,11 +18,35 @@ export const rmsNorm = defineKernel({
   wgsl: readShader('rms_norm')
 })
 
+/** x += y / rms(y) · weight: the norm of what a branch adds to the residual stream. */
+export const normAdd = defineKernel({
+  name: 'norm_add',
+  bindings: { y: 'read', weight: 'read', step: 'read', x: 'read_write' },
+  overrides: ['HIDDEN_SIZE', 'EPS', 'THREADS'],
+  wgsl: readShader('norm_add')
+})
+
+/** Normalises queries and keys in place, head by head or whole. */
+export const qkNorm = defineKernel({
+  name: 'qk_norm',
+  bindings: { weight: 'read', step: 'read', qkv: 'read_write' },
+  overrides: ['ROW', 'Q_SEGMENTS', 'Q_LENGTH', 'K_LENGTH', 'EPS', 'THREADS'],
+  wgsl: readShader('qk_norm')
+})
+
+/** y = x in the type of activations. */
+export const toActivation = defineKernel({
+  name: 'to_activation',
+  bindings: { x: 'read', step: 'read', y: 'read_write' },
+  overrides: ['HIDDEN_SIZE'],
+  wgsl: readShader('to_activation')
+})
+
 /** Rotates queries and keys and writes keys and values into their slots: the only kernel that writes the KV cache. */
 export const ropeKVWrite = defineKernel({
   name: 'rope_kv_write',
   bindings: { qkv: 'read', rotation: 'read', step: 'read', q: 'read_write', kv: 'read_write' },
-  overrides: ['NUM_HEADS', 'NUM_KV_HEADS', 'HEAD_DIM', 'BLOCK_SIZE', 'SCALE'],
+  overrides: ['NUM_HEADS', 'NUM_KV_HEADS', 'HEAD_DIM', 'ROTARY_DIM', 'BLOCK_SIZE', 'SCALE'],
   wgsl: readShader('rope_kv_write')
 })
 
@@ -30,7 +54,7 @@ export const ropeKVWrite = defineKernel({
 export const attentionReduce = defineKernel({
   name: 'attention_reduce',
   bindings: { partial_out: 'read', partial_max_sum: 'read', step: 'read', y: 'read_write' },
-  overrides: ['NUM_HEADS', 'HEAD_DIM', 'SPLIT'],
+  overrides: ['NUM_HEADS', 'HEAD_DIM', 'SPLIT', 'WINDOW'],
   wgsl: readShader('attention_reduce')
 })
 

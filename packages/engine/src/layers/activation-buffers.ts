@@ -21,6 +21,10 @@ export interface ActivationBuffers {
   readonly attended: GPUBuffer
   /** `[T][intermediate]` act. */
   readonly gated: GPUBuffer
+  /** `[T][hidden]` f32: what attention or MLP will add, in models that normalise it first. */
+  readonly branch: GPUBuffer
+  /** Bound where a kernel has nothing to read. */
+  readonly nothing: GPUBuffer
   /** `[split][query head][D]` f32 and `[split][query head]` (max, sum). */
   readonly partialOut: GPUBuffer
   readonly partialMaxSum: GPUBuffer
@@ -71,7 +75,9 @@ export async function createActivationBuffers (
     qkv: await create('qkv', 4 * tokens * (config.numHeads + 2 * config.numKVHeads) * config.headDim),
     q: await create('q', 4 * tokens * attended),
     attended: await create('attended', act * tokens * attended),
-    gated: await create('gated', act * tokens * config.intermediateSize),
+    gated: await create('gated', config.layers.some(({ mlp }) => mlp === 'dense') ? act * tokens * config.intermediateSize : 0),
+    branch: await create('branch', config.norm.placement === 'before' ? 0 : 4 * tokens * config.hiddenSize),
+    nothing: await create('nothing', 0),
     partialOut: await create('attention partials', 4 * splits * attended),
     partialMaxSum: await create('attention maxima', 8 * splits * config.numHeads),
     headInput: await create('head input', act * rows * config.hiddenSize),

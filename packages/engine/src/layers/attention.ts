@@ -20,7 +20,7 @@ export function attentionTileShape (config: ModelConfig, storage: StorageType, c
   const group = config.numHeads / config.numKVHeads
   const least = Math.max(64, Math.ceil(config.headDim / 4 / 32) * 32)
   const threads = Math.max(least, capabilities.software ? 64 : 128)
-  const base = { headDim: config.headDim, group, threads }
+  const base = { headDim: config.headDim, group, threads, capped: config.attention.softcap !== undefined, rolled: capabilities.software }
   // Many rows first, then many keys at a time; staging fewer than 64 keys leaves threads idle and is for large heads in little memory.
   for (const stagedChoices of [[128, 64], [32, 16]]) {
     for (let rows = Math.max(TILE_ROWS, group); rows >= group; rows = Math.floor(rows / 2)) {
@@ -38,7 +38,7 @@ type SplitPipeline = Pipeline<ReturnType<typeof attentionSplitKernel>['bindings'
 type TilePipeline = Pipeline<ReturnType<typeof attentionTileKernel>['bindings']>
 type ReducePipeline = Pipeline<typeof attentionReduce.bindings>
 
-/** Attention's kernels for one model; a layer binds its KV buffer. */
+/** Attention's kernels for layers of one window; a layer binds its KV buffer. */
 export class Attention {
   readonly #context: LayerContext
   readonly #split: SplitPipeline
@@ -55,13 +55,14 @@ export class Attention {
     this.#reduceGroup = reduce.bind({ partial_out: partialOut, partial_max_sum: partialMaxSum, step, y: attended })
   }
 
-  static async create (context: LayerContext): Promise<Attention> {
+  /** @param window keys a query sees; undefined: all before it */
+  static async create (context: LayerContext, window: number | undefined): Promise<Attention> {
     const { config, pipelines, blockSize, tile: tileShape } = context
-    const sizes = { NUM_KV_HEADS: config.numKVHeads, BLOCK_SIZE: blockSize }
+    const sizes = { NUM_KV_HEADS: config.numKVHeads, BLOCK_SIZE: blockSize, WINDOW: window ?? 0, SOFTCAP: config.attention.softcap ?? 1 }
     const [split, tile, reduce] = await Promise.all([
       pipelines.get(attentionSplitKernel(tileShape), sizes),
       pipelines.get(attentionTileKernel(tileShape), sizes),
-      pipelines.get(attentionReduce, { NUM_HEADS: config.numHeads, HEAD_DIM: config.headDim, SPLIT: attentionSplit })
+      pipelines.get(attentionReduce, { NUM_HEADS: config.numHeads, HEAD_DIM: config.headDim, SPLIT: attentionSplit, WINDOW: window ?? 0 })
     ])
     return new Attention(context, split, tile, reduce)
   }

@@ -1,11 +1,12 @@
 import type { CommandList } from '../kernels/command-list.ts'
 import { matmulVariants } from '../kernels/matmul/matmul-variants.ts'
+import type { matmulBindings } from '../kernels/matmul/matmul-interface.ts'
 import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import type { Pipeline, PipelineCache } from '../kernels/pipeline-cache.ts'
 import type { GpuDevice } from '../device/gpu-device.ts'
 import type { LinearWeight } from '../weights/linear-weight.ts'
 
-type MatmulBindings = { readonly x: 'read', readonly weight: 'read', readonly step: 'read', readonly y: 'read_write' }
+type MatmulBindings = typeof matmulBindings
 
 interface Variant {
   /** Rows of x a workgroup serves. */
@@ -21,6 +22,19 @@ export interface LinearBuffers {
   readonly x: GPUBuffer
   readonly y: GPUBuffer
   readonly step: GPUBuffer
+  /** One value per output, or per gate and then per up output, f32; bound to anything when there is none. */
+  readonly bias: GPUBuffer
+}
+
+export interface LinearOptions {
+  readonly device: GpuDevice
+  readonly pipelines: PipelineCache
+  /** Rows of x are logit rows, not tokens. */
+  readonly logitRows: boolean
+  readonly biased: boolean
+  /** Multiplies each output; default 1. */
+  readonly scale?: number
+  readonly softcap?: number | undefined
 }
 
 /** A projection bound to its input and output; `record` chooses the variant for the number of rows. */
@@ -45,7 +59,7 @@ export class Linear {
     label: string,
     weight: LinearWeight,
     epilogue: Epilogue,
-    options: { readonly device: GpuDevice, readonly pipelines: PipelineCache, readonly logitRows: boolean },
+    options: LinearOptions,
     buffers: LinearBuffers
   ): Promise<Linear> {
     const variants = await Promise.all(matmulVariants(weight, epilogue, options.device).map(async ({ kernel, rows, columns, upTo }) => {
@@ -55,7 +69,10 @@ export class Linear {
         FIRST_COLUMN: part.firstColumn,
         COLUMNS: weight.columns,
         OWN_COLUMNS: part.columns,
-        LOGIT_ROWS: Number(options.logitRows)
+        LOGIT_ROWS: Number(options.logitRows),
+        BIAS: Number(options.biased),
+        SCALE: options.scale ?? 1,
+        SOFTCAP: options.softcap ?? 0
       })))
       return { rows, columns, upTo, pipelines }
     }))

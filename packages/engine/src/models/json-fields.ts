@@ -50,6 +50,31 @@ export class JsonFields {
     return value
   }
 
+  /** A list of exactly `length` numbers. */
+  numbers (field: string, bounds: { readonly length: number, readonly above: number, readonly max: number }): readonly number[] {
+    const value = this.get(field)
+    const isIn = (number: unknown): number is number => typeof number === 'number' && number > bounds.above && number <= bounds.max
+    if (!Array.isArray(value) || value.length !== bounds.length || !value.every(isIn)) {
+      this.#refuse(field, value, `a list of ${bounds.length} numbers above ${bounds.above}, at most ${bounds.max}`)
+    }
+    return Object.freeze(value)
+  }
+
+  /** A list of at most 4,096 integers; absent is an empty one. */
+  integers (field: string, bounds: { readonly min: number, readonly max: number }): readonly number[] {
+    const value = this.get(field) ?? []
+    const isIn = (number: unknown): number is number => typeof number === 'number' && Number.isSafeInteger(number) && number >= bounds.min && number <= bounds.max
+    if (!Array.isArray(value) || value.length > 4_096 || !value.every(isIn)) {
+      this.#refuse(field, value, `a list of integers from ${bounds.min} to ${bounds.max}`)
+    }
+    return Object.freeze(value)
+  }
+
+  /** Absent is undefined. */
+  optionalNumber (field: string, bounds: { readonly above: number, readonly max: number }): number | undefined {
+    return this.get(field) === undefined ? undefined : this.number(field, bounds)
+  }
+
   boolean (field: string, otherwise: boolean): boolean {
     const value = this.get(field) ?? otherwise
     if (typeof value !== 'boolean') this.#refuse(field, value, 'true or false')

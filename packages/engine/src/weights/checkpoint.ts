@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { InvalidCheckpointError } from '../errors.ts'
 import { FileSource } from './byte-source.ts'
 import { readSafetensorsHeader } from './safetensors.ts'
-import type { CheckpointDtype, TensorEntry } from './safetensors.ts'
+import type { StoredDtype, TensorEntry } from './safetensors.ts'
 import { INDEX_FILE, readShardIndex } from './shard-index.ts'
 import type { ShardIndex } from './shard-index.ts'
 
@@ -12,7 +12,7 @@ const SINGLE_FILE = 'model.safetensors'
 /** One tensor of an open checkpoint. Its bytes stay in the file until asked for. */
 export interface CheckpointTensor {
   readonly name: string
-  readonly dtype: CheckpointDtype
+  readonly dtype: StoredDtype
   /** Row-major; `[]` is a scalar. */
   readonly shape: readonly number[]
   readonly byteLength: number
@@ -65,13 +65,6 @@ export class Checkpoint implements AsyncDisposable {
       await closeAll(files)
       throw cause
     }
-  }
-
-  /** @throws InvalidCheckpointError when there is none of that name */
-  tensor (name: string): CheckpointTensor {
-    const tensor = this.tensors.get(name)
-    if (tensor === undefined) throw new InvalidCheckpointError(this.directory, 'is missing', { tensor: name })
-    return tensor
   }
 
   async [Symbol.asyncDispose] (): Promise<void> {

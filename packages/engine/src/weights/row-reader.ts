@@ -1,18 +1,13 @@
 import type { StorageType } from '../engine.ts'
-import { WeightRangeError } from '../errors.ts'
+import { InvalidCheckpointError, WeightRangeError } from '../errors.ts'
 import type { CheckpointTensor } from './checkpoint.ts'
 import { converter } from './convert.ts'
 import type { StoredValues } from './convert.ts'
-import { BYTES_PER_VALUE } from './safetensors.ts'
+import { BYTES_PER_VALUE, isPlainDtype } from './safetensors.ts'
+import { checkRows, rowsOf } from './weight-tensor.ts'
 
 // Large enough that a read's fixed cost vanishes, small enough that a piece is still in the CPU's cache when it is converted.
 const PIECE_BYTES = 1 << 20
-
-/** The first dimension of a tensor and the values in each of its rows; a scalar is one row of one value. */
-export function rowsOf (tensor: Pick<CheckpointTensor, 'shape'>): { readonly numRows: number, readonly rowLength: number } {
-  const [numRows = 1, ...rest] = tensor.shape
-  return { numRows, rowLength: rest.reduce((length, size) => length * size, 1) }
-}
 
 /**
  * Reads rows of checkpoint tensors in a storage type, converting piece by piece while the next piece is being read. Its memory
@@ -33,7 +28,7 @@ export class RowReader {
   async readRows (tensor: CheckpointTensor, firstRow: number, numRows: number, target: StorageType): Promise<StoredValues> {
     const count = numRows * rowsOf(tensor).rowLength
     const bytes = count * (target === 'f16' ? 2 : 4)
-    checkRows(tensor, firstRow, numRows)
+    checkRows(tensor, firstRow, numRows, Infinity)
     if (this.#result.byteLength < bytes) this.#result = new ArrayBuffer(bytes)
     const values = target === 'f16' ? new Uint16Array(this.#result, 0, count) : new Float32Array(this.#result, 0, count)
     await this.readRowsInto(tensor, firstRow, numRows, values)
@@ -46,10 +41,9 @@ export class RowReader {
    * @throws RangeError when the rows are not the tensor's, or `destination` is too small
    */
   async readRowsInto (tensor: CheckpointTensor, firstRow: number, numRows: number, destination: StoredValues): Promise<void> {
-    checkRows(tensor, firstRow, numRows)
+    checkRows(tensor, firstRow, numRows, destination.length)
     const { rowLength } = rowsOf(tensor)
     const count = numRows * rowLength
-    if (destination.length < count) throw new RangeError(`tensor ${tensor.name}: ${count} values into ${destination.length}`)
     const target: StorageType = destination instanceof Uint16Array ? 'f16' : 'f32'
     const bytesPerValue = BYTES_PER_VALUE[tensor.dtype]
     const firstByte = firstRow * rowLength * bytesPerValue
@@ -61,6 +55,7 @@ export class RowReader {
   }
 
   async #convertPieces (tensor: CheckpointTensor, firstByte: number, count: number, destination: StoredValues, target: StorageType): Promise<void> {
+    if (!isPlainDtype(tensor.dtype)) throw new InvalidCheckpointError(`tensor ${tensor.name}`, `stored as ${tensor.dtype}, is no weight by itself; is a quantization_config missing from config.json?`)
     const convert = converter(tensor.dtype, target)
     const bytesPerValue = BYTES_PER_VALUE[tensor.dtype]
     const valuesPerPiece = PIECE_BYTES / bytesPerValue
@@ -82,13 +77,5 @@ export class RowReader {
         throw new WeightRangeError({ tensor: tensor.name, from: tensor.dtype, to: target, numOverflowed, numValues })
       }
     }
-  }
-}
-
-function checkRows (tensor: CheckpointTensor, firstRow: number, numRows: number): void {
-  const available = rowsOf(tensor).numRows
-  const whole = Number.isSafeInteger(firstRow) && Number.isSafeInteger(numRows)
-  if (!whole || firstRow < 0 || numRows < 0 || firstRow + numRows > available) {
-    throw new RangeError(`tensor ${tensor.name}: rows ${firstRow} + ${numRows} of ${available}`)
   }
 }

@@ -2,15 +2,23 @@ import { InvalidCheckpointError } from '../errors.ts'
 import type { ByteSource } from './byte-source.ts'
 import { duplicateKey } from './duplicate-key.ts'
 
-/** Storage types of a checkpoint's tensors. */
+/** Storage types of plain weights: what can be read as f16 or f32 without anything beside it. */
 export type CheckpointDtype = 'F32' | 'F16' | 'BF16'
 
-export const BYTES_PER_VALUE: Readonly<Record<CheckpointDtype, number>> = Object.freeze({ F32: 4, F16: 2, BF16: 2 })
+/** All storage types that are read. The integers carry quantised weights: codes, packed words, group numbers, shapes. */
+export type StoredDtype = CheckpointDtype | 'I8' | 'U8' | 'I32' | 'I64'
+
+export const BYTES_PER_VALUE: Readonly<Record<StoredDtype, number>> = Object.freeze({ F32: 4, F16: 2, BF16: 2, I8: 1, U8: 1, I32: 4, I64: 8 })
+
+/** Whether values of this type are weights by themselves. */
+export function isPlainDtype (dtype: StoredDtype): dtype is CheckpointDtype {
+  return dtype === 'F32' || dtype === 'F16' || dtype === 'BF16'
+}
 
 /** Where one tensor lies in its file. */
 export interface TensorEntry {
   readonly name: string
-  readonly dtype: CheckpointDtype
+  readonly dtype: StoredDtype
   /** Row-major; `[]` is a scalar. */
   readonly shape: readonly number[]
   /** From the start of the file; not aligned to anything. */
@@ -82,9 +90,9 @@ function parseHeader (bytes: Uint8Array, refuse: (problem: string, at?: { cause:
 
 function readEntry (name: string, value: unknown, dataOffset: number, dataBytes: number, refuse: (problem: string) => never): TensorEntry {
   const { dtype, shape, data_offsets: offsets }: { dtype?: unknown, shape?: unknown, data_offsets?: unknown } = asObject(value, refuse)
-  if (!isCheckpointDtype(dtype)) return refuse(`dtype ${JSON.stringify(dtype)} is not supported; F32, F16 and BF16 are`)
-  if (!isListOfCounts(shape) || shape.length > MAX_RANK) return refuse(`shape ${JSON.stringify(shape)} is not a list of at most ${MAX_RANK} sizes`)
-  if (!isListOfCounts(offsets) || offsets.length !== 2) return refuse(`data_offsets ${JSON.stringify(offsets)} are not two byte positions`)
+  if (!isStoredDtype(dtype)) return refuse(`dtype ${shown(dtype)} is not supported; ${Object.keys(BYTES_PER_VALUE).join(', ')} are`)
+  if (!isListOfCounts(shape) || shape.length > MAX_RANK) return refuse(`shape ${shown(shape)} is not a list of at most ${MAX_RANK} sizes`)
+  if (!isListOfCounts(offsets) || offsets.length !== 2) return refuse(`data_offsets ${shown(offsets)} are not two byte positions`)
   const [begin = 0, end = 0] = offsets
   if (begin > end || end > dataBytes) return refuse(`bytes ${begin} to ${end} are not within the file's ${dataBytes} bytes of data`)
   const byteLength = checkedProduct([...shape, BYTES_PER_VALUE[dtype]])
@@ -104,8 +112,8 @@ function checkCoverage (tensors: TensorEntry[], dataOffset: number, fileBytes: n
   if (covered !== fileBytes) refuse(`its last ${fileBytes - covered} bytes belong to no tensor`)
 }
 
-function isCheckpointDtype (value: unknown): value is CheckpointDtype {
-  return value === 'F32' || value === 'F16' || value === 'BF16'
+function isStoredDtype (value: unknown): value is StoredDtype {
+  return typeof value === 'string' && Object.hasOwn(BYTES_PER_VALUE, value)
 }
 
 function isListOfCounts (value: unknown): value is number[] {
@@ -121,4 +129,14 @@ function checkedProduct (sizes: readonly number[]): number | undefined {
 
 function asObject (value: unknown, refuse: (problem: string) => never): object {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : refuse('its entry in the header is not an object')
+}
+
+/** What a header holds, for a message: cut short, and without the stack that printing a thousand nested lists takes. */
+function shown (value: unknown): string {
+  try {
+    const text = JSON.stringify(value) ?? String(value)
+    return text.length <= 120 ? text : `${text.slice(0, 117)}...`
+  } catch {
+    return '(nested too deeply to print)'
+  }
 }

@@ -5,10 +5,12 @@ import { layoutNumber, paddedRows } from '../kernels/matmul/weight-layout.ts'
 import type { WeightLayout } from '../kernels/matmul/weight-layout.ts'
 import type { PipelineCache } from '../kernels/pipeline-cache.ts'
 import { readShader } from '../kernels/shader-source.ts'
-import type { CheckpointTensor } from './checkpoint.ts'
+import type { ExpertShape, ExpertWeights } from './expert-weights.ts'
+import { allocateExperts, expertWindows } from './expert-weights.ts'
 import { allocateLinear } from './linear-weight.ts'
-import type { LinearWeight, WeightPart } from './linear-weight.ts'
-import { RowReader } from './row-reader.ts'
+import type { LinearWeight } from './linear-weight.ts'
+import { rowsOf } from './weight-tensor.ts'
+import type { WeightTensor } from './weight-tensor.ts'
 
 const repack = defineKernel({
   name: 'repack',
@@ -21,6 +23,14 @@ const repack = defineKernel({
 const SLOT_BYTES = 8 << 20
 const NUM_SLOTS = 3
 
+/** Where rows go: the whole of a weight buffer, or one expert's block. */
+interface RepackTarget {
+  readonly binding: GPUBufferBinding
+  readonly layout: WeightLayout
+  /** N of the layout before padding. */
+  readonly rows: number
+}
+
 interface Slot {
   readonly mapped: GPUBuffer
   readonly scratch: GPUBuffer
@@ -29,8 +39,8 @@ interface Slot {
 }
 
 /**
- * Streams checkpoint tensors into device buffers in the layout the kernels read: file → mapped staging buffer (converted on the
- * way) → scratch → repack kernel. Host memory is a few slots, whatever the size of the model.
+ * Streams tensors into device buffers in the layout the kernels read: file → mapped staging buffer (converted on the way) →
+ * scratch → repack kernel. Host memory is a few slots, whatever the size of the model.
  */
 export class WeightUploader {
   readonly #device: GpuDevice
@@ -38,7 +48,6 @@ export class WeightUploader {
   readonly #storage: StorageType
   readonly #layout: WeightLayout
   readonly #onBytes: (bytes: number) => void
-  readonly #reader = new RowReader()
   readonly #slots: Slot[] = []
   #next = 0
   #slotBytes = SLOT_BYTES
@@ -55,13 +64,13 @@ export class WeightUploader {
    * Tensors `[rows][k]` stacked by rows into one weight; with `gated`, exactly two of equal shape (gate, up).
    * @throws WeightRangeError, InvalidCheckpointError, OutOfDeviceMemoryError
    */
-  async upload (label: string, tensors: readonly CheckpointTensor[], gated: boolean): Promise<LinearWeight> {
+  async upload (label: string, tensors: readonly WeightTensor[], gated: boolean): Promise<LinearWeight> {
     const k = tensors[0]?.shape[1] ?? 0
-    const rows = tensors.reduce((sum, tensor) => sum + (tensor.shape[0] ?? 0), 0)
+    const rows = tensors.reduce((sum, tensor) => sum + rowsOf(tensor).numRows, 0)
     const weight = await allocateLinear(this.#device, label, { rows, k, gated, storage: this.#storage, layout: this.#layout })
     let before = 0
     for (const [i, tensor] of tensors.entries()) {
-      const own = tensor.shape[0] ?? 0
+      const own = rowsOf(tensor).numRows
       for (const part of weight.parts) {
         // Gate rows start a part, up rows follow behind all its gate rows.
         const first = gated ? part.firstColumn : Math.max(part.firstColumn, before)
@@ -69,19 +78,45 @@ export class WeightUploader {
         if (first >= last) continue
         const from = gated ? first : first - before
         const to = gated ? i * part.columns : first - part.firstColumn
-        await this.#uploadRows(tensor, from, last - first, part, to, k, part.columns * (gated ? 2 : 1))
+        const rowsOfPart = part.columns * (gated ? 2 : 1)
+        await this.#uploadRows(tensor, from, last - first, { binding: { buffer: part.buffer }, layout: this.#layout, rows: rowsOfPart }, to)
       }
       before += own
     }
     return weight
   }
 
-  /** A vector (a norm's weight) as f32. */
-  async uploadVector (label: string, tensor: CheckpointTensor): Promise<GPUBuffer> {
-    const values = await this.#reader.readRows(tensor, 0, tensor.shape[0] ?? 1, 'f32')
+  /**
+   * One projection of every expert: a tensor each, or with `gated` two (gate, up).
+   * @throws as `upload` does; UnsupportedModelError when few columns of one expert exceed a binding
+   */
+  async uploadExperts (label: string, experts: ReadonlyArray<readonly WeightTensor[]>, gated: boolean): Promise<ExpertWeights> {
+    const [columns = 0, k = 0] = experts[0]?.[0]?.shape ?? []
+    const shape: ExpertShape = { numExperts: experts.length, k, columns, gated, storage: this.#storage }
+    const weights = await allocateExperts(this.#device, label, shape)
+    for (const [expert, tensors] of experts.entries()) {
+      for (const window of expertWindows(weights, expert)) {
+        for (const [i, tensor] of tensors.entries()) {
+          await this.#uploadRows(tensor, window.firstColumn, window.columns, { binding: window.binding, layout: 'interleaved', rows: window.rows }, i * window.columns)
+        }
+      }
+    }
+    return weights
+  }
+
+  /** Tensors one after the other as f32, row-major: norms, biases, routers. Each value is raised by `offset`. */
+  async uploadValues (label: string, tensors: readonly WeightTensor[], offset = 0): Promise<GPUBuffer> {
+    const sizes = tensors.map(tensor => rowsOf(tensor).numRows * rowsOf(tensor).rowLength)
+    const values = new Float32Array(sizes.reduce((sum, size) => sum + size, 0))
+    let at = 0
+    for (const [i, tensor] of tensors.entries()) {
+      await tensor.readRowsInto(0, rowsOf(tensor).numRows, values.subarray(at))
+      at += sizes[i] ?? 0
+      this.#onBytes(tensor.byteLength)
+    }
+    if (offset !== 0) values.forEach((value, i) => { values[i] = value + offset })
     const buffer = await this.#device.createStorage(label, values.byteLength)
-    this.#device.queue.writeBuffer(buffer, 0, new Float32Array(values))
-    this.#onBytes(tensor.byteLength)
+    this.#device.queue.writeBuffer(buffer, 0, values)
     return buffer
   }
 
@@ -97,19 +132,20 @@ export class WeightUploader {
     this.#slots.length = 0
   }
 
-  async #uploadRows (tensor: CheckpointTensor, from: number, count: number, part: WeightPart, to: number, k: number, n: number): Promise<void> {
+  async #uploadRows (tensor: WeightTensor, from: number, count: number, target: RepackTarget, to: number): Promise<void> {
+    const { numRows, rowLength: k } = rowsOf(tensor)
     const bytesPerValue = this.#storage === 'f16' ? 2 : 4
     const rowBytes = k * bytesPerValue
     if (rowBytes > this.#slotBytes) throw new RangeError(`tensor ${tensor.name}: a row of ${rowBytes} bytes does not fit a staging slot`)
     const rowsAtOnce = Math.min(32768, Math.floor(this.#slotBytes / rowBytes))
-    const pipeline = await this.#pipelines.get(repack, { K: k, N: paddedRows(this.#layout, n), LAYOUT: layoutNumber[this.#layout] })
+    const pipeline = await this.#pipelines.get(repack, { K: k, N: paddedRows(target.layout, target.rows), LAYOUT: layoutNumber[target.layout] })
     for (let row = 0; row < count; row += rowsAtOnce) {
       const rows = Math.min(rowsAtOnce, count - row)
       const slot = await this.#takeSlot()
       const bytes = Math.ceil(rows * rowBytes / 16) * 16
       const mapped = slot.mapped.getMappedRange(0, bytes)
       const values = this.#storage === 'f16' ? new Uint16Array(mapped, 0, rows * k) : new Float32Array(mapped, 0, rows * k)
-      await this.#reader.readRowsInto(tensor, from + row, rows, values)
+      await tensor.readRowsInto(from + row, rows, values)
       slot.mapped.unmap()
       const { device, queue } = this.#device
       queue.writeBuffer(slot.range, 0, new Uint32Array([to + row, rows, 0, 0]))
@@ -117,14 +153,14 @@ export class WeightUploader {
       encoder.copyBufferToBuffer(slot.mapped, 0, slot.scratch, 0, bytes)
       const pass = encoder.beginComputePass()
       pass.setPipeline(pipeline.gpu)
-      pass.setBindGroup(0, pipeline.bind({ rows: slot.scratch, range: slot.range, weight: part.buffer }))
+      pass.setBindGroup(0, pipeline.bind({ rows: slot.scratch, range: slot.range, weight: target.binding }))
       pass.dispatchWorkgroups(Math.ceil(k / 256), rows, 1)
       pass.end()
       queue.submit([encoder.finish()])
       slot.ready = slot.mapped.mapAsync(GPUMapMode.WRITE)
       // Nobody may be left to wait for it when loading fails; whoever does still hears of it.
       slot.ready.catch(() => {})
-      this.#onBytes(rows * k * (tensor.byteLength / ((tensor.shape[0] ?? 1) * k)))
+      this.#onBytes(tensor.byteLength * rows / numRows)
     }
   }
 

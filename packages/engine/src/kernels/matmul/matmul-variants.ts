@@ -5,6 +5,7 @@ import { fmaMatmul } from './fma-matmul.ts'
 import { mmaFlat } from './mma-flat.ts'
 import { mmaTile, mmaTileColumns, mmaTileRows } from './mma-tile.ts'
 import type { matmulBindings, matmulOverrides } from './matmul-interface.ts'
+import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
 
 export interface MatmulVariant {
@@ -29,7 +30,7 @@ export function matmulVariants (weight: Pick<LinearWeight, 'k' | 'columns' | 'la
  */
 function softwareVariants (epilogue: Epilogue): MatmulVariant[] {
   return [1, 2, 4].map(rows => ({
-    kernel: fmaMatmul({ rows, columns: 32, splits: 1, parallelSplits: false, epilogue }),
+    kernel: fmaMatmul({ rows, columns: 32, splits: 1, parallelSplits: false, rolled: true, epilogue }),
     rows,
     columns: 32,
     upTo: rows === 4 ? Infinity : rows
@@ -84,7 +85,7 @@ function mmaVariants (columns: number, k: number, epilogue: Epilogue, subgroup: 
     upTo: Infinity
   })
   if (splits === 1) return [flat(1, 2, 4, 16), flat(2, 2, 2, 32), flat(4, 2, 2, 64), tile(4)]
-  const gated = epilogue === 'silu-gate'
+  const gated = isGated(epilogue)
   const wide = gated || columns <= 2048 ? 1 : 2
   return [flat(1, wide, k >= 4096 ? 8 : 4, 16), flat(2, wide, 4, 32), flat(gated ? 2 : 4, 1, 2, 128), tile(2)]
 }

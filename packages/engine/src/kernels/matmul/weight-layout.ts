@@ -13,11 +13,20 @@ export function paddedRows (layout: WeightLayout, rows: number): number {
   return layout === 'tiled' ? Math.ceil(rows / 16) * 16 : rows
 }
 
-/** Which output the kernel of a linear writes, and how. */
+/**
+ * Which output the kernel of a linear writes, and how. A bias is added to each sum first; `scale` multiplies what `store` and
+ * `residual` write, and a soft-cap c makes it c · tanh(v / c).
+ */
 export type Epilogue =
-  /** y[m, n] = sum, f32. */
+  /** y[m, n] = v, f32. */
   | 'store'
-  /** y[m, n] += sum, f32: the residual stream. */
+  /** y[m, n] += v, f32: the residual stream. */
   | 'residual'
-  /** y[m, n] = silu(sum of row n) · (sum of row n + N/2), stored as `act`: gate and up projections in one weight. */
+  /** y[m, n] = silu(v of row n) · (v of row n + N/2), stored as `act`: gate and up projections in one weight. */
   | 'silu-gate'
+  /** The same with the tanh form of GELU. */
+  | 'gelu-gate'
+
+export function isGated (epilogue: Epilogue): boolean {
+  return epilogue === 'silu-gate' || epilogue === 'gelu-gate'
+}

@@ -1,0 +1,62 @@
+import type { CommandList } from '../kernels/command-list.ts'
+import { normAdd, qkNorm, rmsNorm, toActivation } from '../kernels/model-kernels.ts'
+import type { StepShape } from '../step-inputs.ts'
+import type { LayerContext } from './layer-context.ts'
+
+export type Recorder = (list: CommandList, shape: StepShape) => void
+
+/** A power of two, since sums are reduced by halves where there are no subgroups; not every adapter's limit is one. */
+export function normThreads ({ device }: LayerContext, length: number): number {
+  const { maxWorkgroupThreads, software } = device.capabilities
+  return 2 ** Math.floor(Math.log2(Math.min(maxWorkgroupThreads, software ? 32 : length >= 2048 ? 512 : 128)))
+}
+
+/** `normed = norm(residual)`, the input of a layer's projections; without a weight, the residual stream as it is. */
+export async function createInputNorm (context: LayerContext, label: string, weight: GPUBuffer | undefined): Promise<Recorder> {
+  const { pipelines, config, buffers } = context
+  const { residual, step, normed } = buffers
+  if (weight === undefined) {
+    const copy = await pipelines.get(toActivation, { HIDDEN_SIZE: config.hiddenSize })
+    const group = copy.bind({ x: residual, step, y: normed })
+    return (list, shape) => list.dispatch('to_activation', copy, group, [Math.ceil(config.hiddenSize / 256), shape.tokens, 1])
+  }
+  const norm = await pipelines.get(rmsNorm, { HIDDEN_SIZE: config.hiddenSize, EPS: config.norm.eps, GATHER: 0, THREADS: normThreads(context, config.hiddenSize) })
+  const group = norm.bind({ x: residual, weight, step, y: normed })
+  return (list, shape) => list.dispatch(label, norm, group, [shape.tokens, 1, 1])
+}
+
+/** `headInput = norm(residual)` of the rows that need logits. */
+export async function createFinalNorm (context: LayerContext, weight: GPUBuffer): Promise<Recorder> {
+  const { pipelines, config, buffers } = context
+  const norm = await pipelines.get(rmsNorm, { HIDDEN_SIZE: config.hiddenSize, EPS: config.norm.eps, GATHER: 1, THREADS: normThreads(context, config.hiddenSize) })
+  const group = norm.bind({ x: buffers.residual, weight, step: buffers.step, y: buffers.headInput })
+  return (list, shape) => list.dispatch('final_norm', norm, group, [shape.logitRows, 1, 1])
+}
+
+/** `residual += norm(branch)`; nothing without a weight, since the projection before it has added to the residual itself. */
+export async function createBranchNorm (context: LayerContext, label: string, weight: GPUBuffer | undefined): Promise<Recorder> {
+  if (weight === undefined) return () => {}
+  const { pipelines, config, buffers } = context
+  const norm = await pipelines.get(normAdd, { HIDDEN_SIZE: config.hiddenSize, EPS: config.norm.eps, THREADS: normThreads(context, config.hiddenSize) })
+  const group = norm.bind({ y: buffers.branch, weight, step: buffers.step, x: buffers.residual })
+  return (list, shape) => list.dispatch(label, norm, group, [shape.tokens, 1, 1])
+}
+
+/** Queries and keys normalised in place; `weight` holds the queries' and then the keys'. */
+export async function createQKNorm (context: LayerContext, weight: GPUBuffer | undefined): Promise<Recorder> {
+  const { pipelines, config, buffers } = context
+  const { numHeads, numKVHeads, headDim, attention } = config
+  if (weight === undefined || attention.qkNorm === undefined) return () => {}
+  const byHead = attention.qkNorm === 'head'
+  const norm = await pipelines.get(qkNorm, {
+    ROW: (numHeads + 2 * numKVHeads) * headDim,
+    Q_SEGMENTS: byHead ? numHeads : 1,
+    Q_LENGTH: byHead ? headDim : numHeads * headDim,
+    K_LENGTH: byHead ? headDim : numKVHeads * headDim,
+    EPS: config.norm.eps,
+    THREADS: Math.min(normThreads(context, byHead ? headDim : numHeads * headDim), byHead ? 32 : Infinity)
+  })
+  const group = norm.bind({ weight, step: buffers.step, qkv: buffers.qkv })
+  const segments = byHead ? numHeads + numKVHeads : 2
+  return (list, shape) => list.dispatch('qk_norm', norm, group, [segments, shape.tokens, 1])
+}

@@ -1,0 +1,177 @@
+import { Attention } from '../layers/attention.ts'
+import { ExpertMlp } from '../layers/expert-mlp.ts'
+import type { ExpertMlpWeights } from '../layers/expert-mlp.ts'
+import type { ExpertBuffers } from '../layers/expert-buffers.ts'
+import type { LayerContext } from '../layers/layer-context.ts'
+import { Linear } from '../layers/linear.ts'
+import { createBranchNorm, createFinalNorm, createInputNorm, createQKNorm } from '../layers/norms.ts'
+import type { Recorder } from '../layers/norms.ts'
+import type { LinearWeight } from '../weights/linear-weight.ts'
+import type { CommandList } from '../kernels/command-list.ts'
+import { embedding, ropeKVWrite } from '../kernels/model-kernels.ts'
+import { layoutNumber } from '../kernels/matmul/weight-layout.ts'
+import type { StepShape } from '../step-inputs.ts'
+import { expertConfig } from './expert-layer.ts'
+
+/** A projection's weight and bias on the device. */
+export interface ProjectionWeights { readonly weight: LinearWeight, readonly bias: GPUBuffer | undefined }
+
+export type MlpWeights =
+  | {
+    readonly type: 'dense'
+    /** Gate and up projections as one gated weight. */
+    readonly gateUp: ProjectionWeights
+    readonly down: ProjectionWeights
+  }
+  | { readonly type: 'experts' } & ExpertMlpWeights
+
+/** One decoder layer's weights on the device. */
+export interface DecoderLayerWeights {
+  readonly beforeAttention: GPUBuffer | undefined
+  /** q, k and v projections stacked by rows. */
+  readonly qkv: ProjectionWeights
+  /** Queries' norm, then keys'. */
+  readonly qkNorm: GPUBuffer | undefined
+  readonly output: ProjectionWeights
+  readonly afterAttention: GPUBuffer | undefined
+  readonly beforeMlp: GPUBuffer | undefined
+  readonly mlp: MlpWeights
+  readonly afterMlp: GPUBuffer | undefined
+}
+
+export interface DecoderWeights {
+  readonly embedding: LinearWeight
+  readonly layers: readonly DecoderLayerWeights[]
+  readonly finalNorm: GPUBuffer
+  /** The same object as `embedding` when the two are tied. */
+  readonly head: LinearWeight
+}
+
+/** What a decoder's layers read and write beside the activations. */
+export interface DecoderMemory {
+  /** One buffer per layer. */
+  readonly kv: readonly GPUBuffer[]
+  /** Angles, one table per entry of the configuration's `rotaries`. */
+  readonly rotations: readonly GPUBuffer[]
+  /** Present when a layer has experts. */
+  readonly experts: ExpertBuffers | undefined
+}
+
+/**
+ * A decoder-only transformer as a list of dispatches, then the head for the rows that need logits. All families are this one, told
+ * apart by their configuration. Reads the step inputs and writes `buffers.logits`; every kernel is batch invariant, so a token's
+ * logits depend on its own sequence alone.
+ */
+export class Decoder {
+  readonly #recorders: readonly Recorder[]
+
+  private constructor (recorders: readonly Recorder[]) {
+    this.#recorders = recorders
+  }
+
+  /** Compiles every kernel variant the model can use. */
+  static async create (context: LayerContext, weights: DecoderWeights, memory: DecoderMemory): Promise<Decoder> {
+    const { config, pipelines, buffers, device } = context
+    const attentions = new Map<number | undefined, Attention>()
+    for (const { window } of config.layers) {
+      if (!attentions.has(window)) attentions.set(window, await Attention.create(context, window))
+    }
+    const recorders = [...await createEmbedding(context, weights.embedding)]
+    for (const [i, layer] of weights.layers.entries()) {
+      const attention = attentions.get(config.layers[i]?.window)
+      if (attention === undefined) throw new TypeError(`layer ${i} has no configuration`)
+      recorders.push(...await createAttention(context, layer, i, attention, memory), ...await createMlp(context, layer, memory))
+    }
+    const head = await Linear.create('head', weights.head, 'store', {
+      device,
+      pipelines,
+      logitRows: true,
+      biased: false,
+      scale: config.logitScale,
+      softcap: config.logitSoftcap
+    }, { x: buffers.headInput, y: buffers.logits, step: buffers.step, bias: buffers.nothing })
+    recorders.push(await createFinalNorm(context, weights.finalNorm))
+    recorders.push((list, shape) => { if (shape.logitRows > 0) head.record(list, shape.logitRows) })
+    return new Decoder(recorders)
+  }
+
+  record (list: CommandList, shape: StepShape): void {
+    for (const record of this.#recorders) record(list, shape)
+  }
+}
+
+async function createEmbedding ({ config, pipelines, buffers }: LayerContext, { parts, layout }: LinearWeight): Promise<Recorder[]> {
+  const { hiddenSize, embeddingScale } = config
+  return await Promise.all(parts.map(async ({ buffer, firstColumn, columns }): Promise<Recorder> => {
+    const gather = await pipelines.get(embedding, { HIDDEN_SIZE: hiddenSize, FIRST_ROW: firstColumn, ROWS: columns, SCALE: embeddingScale, LAYOUT: layoutNumber[layout] })
+    const group = gather.bind({ table: buffer, sampled: buffers.sampled, step: buffers.step, x: buffers.residual })
+    return (list, shape) => list.dispatch('embedding', gather, group, [Math.ceil(hiddenSize / 256), shape.tokens, 1])
+  }))
+}
+
+async function createAttention (context: LayerContext, layer: DecoderLayerWeights, index: number, attention: Attention, { kv, rotations }: DecoderMemory): Promise<Recorder[]> {
+  const { config, pipelines, buffers, blockSize } = context
+  const { numHeads, numKVHeads, headDim, rotaries } = config
+  const keysValues = kv[index]
+  if (keysValues === undefined) throw new TypeError(`layer ${index} has no KV buffer`)
+  const rotary = config.layers[index]?.rotary
+  const rope = await pipelines.get(ropeKVWrite, {
+    NUM_HEADS: numHeads,
+    NUM_KV_HEADS: numKVHeads,
+    HEAD_DIM: headDim,
+    ROTARY_DIM: rotary === undefined ? 0 : rotaries[rotary]?.dim ?? 0,
+    BLOCK_SIZE: blockSize,
+    SCALE: config.attention.scale
+  })
+  const rotation = (rotary === undefined ? undefined : rotations[rotary]) ?? buffers.nothing
+  const ropeGroup = rope.bind({ qkv: buffers.qkv, rotation, step: buffers.step, q: buffers.q, kv: keysValues })
+  const pairs = (numHeads + 2 * numKVHeads) * headDim / 2
+  const qkv = await createLinear(context, 'qkv', layer.qkv, 'store', { x: buffers.normed, y: buffers.qkv })
+  const attend = attention.bind(keysValues)
+  return [
+    await createInputNorm(context, 'attention_norm', layer.beforeAttention),
+    (list, shape) => qkv.record(list, shape.tokens),
+    await createQKNorm(context, layer.qkNorm),
+    (list, shape) => list.dispatch('rope_kv_write', rope, ropeGroup, [Math.ceil(pairs / 64), shape.tokens, 1]),
+    attend,
+    await createBranch(context, 'output', layer.output, buffers.attended),
+    await createBranchNorm(context, 'attention_post_norm', layer.afterAttention)
+  ]
+}
+
+async function createMlp (context: LayerContext, layer: DecoderLayerWeights, memory: DecoderMemory): Promise<Recorder[]> {
+  const { config, buffers } = context
+  const { mlp } = layer
+  const norm = await createInputNorm(context, 'mlp_norm', layer.beforeMlp)
+  if (mlp.type === 'experts') {
+    if (memory.experts === undefined) throw new TypeError('experts have no buffers')
+    const experts = await ExpertMlp.create(context, expertConfig(config), mlp, memory.experts)
+    return [norm, (list, shape) => experts.record(list, shape)]
+  }
+  const gateUp = await createLinear(context, 'gate_up', mlp.gateUp, config.activation === 'silu' ? 'silu-gate' : 'gelu-gate', { x: buffers.normed, y: buffers.gated })
+  return [
+    norm,
+    (list, shape) => gateUp.record(list, shape.tokens),
+    await createBranch(context, 'down', mlp.down, buffers.gated),
+    await createBranchNorm(context, 'mlp_post_norm', layer.afterMlp)
+  ]
+}
+
+/** The last projection of attention or MLP: into the residual stream, or beside it where a norm comes between. */
+async function createBranch (context: LayerContext, label: string, projection: ProjectionWeights, x: GPUBuffer): Promise<Recorder> {
+  const { config, buffers } = context
+  const direct = config.norm.placement === 'before'
+  const linear = await createLinear(context, label, projection, direct ? 'residual' : 'store', { x, y: direct ? buffers.residual : buffers.branch }, config.residualScale)
+  return (list, shape) => linear.record(list, shape.tokens)
+}
+
+async function createLinear (
+  { device, pipelines, buffers }: LayerContext,
+  label: string,
+  { weight, bias }: ProjectionWeights,
+  epilogue: Parameters<typeof Linear.create>[2],
+  { x, y }: { readonly x: GPUBuffer, readonly y: GPUBuffer },
+  scale = 1
+): Promise<Linear> {
+  return await Linear.create(label, weight, epilogue, { device, pipelines, logitRows: false, biased: bias !== undefined, scale }, { x, y, step: buffers.step, bias: bias ?? buffers.nothing })
+}

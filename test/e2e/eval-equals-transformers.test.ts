@@ -21,7 +21,7 @@ const firstOf = (counts: readonly number[] | undefined, documents: number): numb
 const documentsOf: Readonly<Record<string, number>> = { arithmetic: 60, string: 40, extract: 6, tool: 6, memory: 3, talk: 10, lines_1024: 1 }
 
 t.test('the first documents of every quick task are answered exactly as transformers answers them', async t => {
-  const engine = await startInProcessEngine({ modelDirectory: directory, dtype: 'auto', adapter: undefined, maxModelLen: 2048, maxSequences: 16, prefixCaching: true, onProgress: () => {} })
+  const engine = await startInProcessEngine({ model: { type: 'directory', path: directory }, dtype: 'auto', adapter: undefined, maxModelLen: 2048, maxSequences: 16, prefixCaching: true, onProgress: () => {} })
   const text = await openTextService(directory)
   try {
     let numWrong = 0

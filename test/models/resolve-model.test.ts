@@ -1,21 +1,18 @@
 import { createHash } from 'node:crypto'
-import { appendFile, copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { appendFile, copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import type { Test } from 'tap'
 import { DEFAULT_MODEL, ModelNotFoundError, ModelVerificationError, resolveModel, verifyModelFiles } from '../../apps/server/src/models/index.ts'
+import type { ModelAlias, ModelAliasContext } from '../../apps/server/src/models/index.ts'
+import { FakeHub } from '../fakes/fake-hub.ts'
+import { temporaryFolder } from './temporary-folder.ts'
 
 const embedded = fileURLToPath(new URL('../../models/daybreak-mini', import.meta.url))
 
-async function temporaryFolder (t: { teardown (done: () => Promise<void>): void }) {
-  const folder = await mkdtemp(join(tmpdir(), 'daybreak-models-'))
-  t.teardown(async () => { await rm(folder, { recursive: true }) })
-  return folder
-}
-
 /** A folder with the embedded model's small files, their sums and weights of our own. */
-async function smallModel (t: { teardown (done: () => Promise<void>): void }) {
+async function smallModel (t: Test) {
   const folder = await temporaryFolder(t)
   const directory = join(folder, 'small')
   await mkdir(directory)
@@ -27,13 +24,13 @@ t.test('the default model is in the repository and every file is the one its has
   const model = await resolveModel(DEFAULT_MODEL)
   t.equal(model.id, 'daybreak-mini')
   t.equal(model.verified, true)
-  const files = (await readdir(model.directory)).filter(name => /\.(json|safetensors)$/.test(name) && name !== 'hashes.json')
-  t.equal(await verifyModelFiles(model.directory), files.length, 'no file without a hash')
+  const files = (await readdir(model.source.path)).filter(name => /\.(json|safetensors)$/.test(name) && name !== 'hashes.json')
+  t.equal(await verifyModelFiles(model.source.path), files.length, 'no file without a hash')
 })
 
 t.test('a directory is a model under its own name, unverified without hashes', async t => {
   const { directory } = await smallModel(t)
-  t.same(await resolveModel(directory), { id: 'small', directory, verified: false })
+  t.same(await resolveModel(directory), { id: 'small', source: { type: 'directory', path: directory }, verified: false })
   t.equal((await resolveModel(embedded)).verified, true, 'by path the hashes count as well')
 })
 
@@ -85,4 +82,46 @@ t.test('a model that is not there says what would work', async t => {
     await t.rejects(resolveModel(model), { name: ModelNotFoundError.name, code: 'MODEL_NOT_FOUND', message: /daybreak-mini.*config\.json, tokenizer\.json/ }, model)
   }
   await t.rejects(resolveModel(DEFAULT_MODEL, { modelsFolder: folder }), { code: 'MODEL_NOT_FOUND' }, 'a bundle\'s own folder is where it looks')
+})
+
+t.test('a .gguf file is a model under its own name', async t => {
+  const folder = await temporaryFolder(t)
+  const path = join(folder, 'small-Q8_0.GGUF')
+  await writeFile(path, 'GGUF')
+  const model = await resolveModel(path)
+  t.same(model, { id: 'small-Q8_0.GGUF', source: { type: 'gguf', path }, verified: false })
+})
+
+t.test('owner/name is downloaded from the Hub, unless a path of that name exists', async t => {
+  const hub = await FakeHub.start()
+  t.teardown(async () => { await hub[Symbol.asyncDispose]() })
+  hub.put('some/model', { commit: 'a'.repeat(40), files: { 'config.json': '{}', 'tokenizer.json': '{}', 'model.safetensors': 'weights' } })
+  hub.put('some/gguf', { commit: 'b'.repeat(40), files: { 'm-Q8_0.gguf': 'GGUF' } })
+  const env = hub.env(await temporaryFolder(t))
+  t.match(await resolveModel('some/model@main', { env }), { id: 'some/model', source: { type: 'directory', path: new RegExp(`${'a'.repeat(40)}$`) } })
+  t.match(await resolveModel('some/gguf:q8_0', { env }), { id: 'some/gguf:q8_0', source: { type: 'gguf', path: /m-Q8_0\.gguf$/ } })
+
+  const numRequests = hub.requests.length
+  // Relative to the working directory: the repository's root.
+  t.match(await resolveModel('models/daybreak-mini', { env }), { id: 'daybreak-mini', verified: true })
+  t.equal(hub.requests.length, numRequests)
+  await t.rejects(resolveModel('models/no-such-model', { env }), { code: 'HUB_REPO_NOT_FOUND', message: /There is no path models\/no-such-model here/ })
+})
+
+t.test('an alias makes its model ready in its own folder; paths go before, and the list of what works names it', async t => {
+  const home = await temporaryFolder(t)
+  const contexts: ModelAliasContext[] = []
+  const alias: ModelAlias = {
+    name: 'tiny-tales',
+    description: 'a test',
+    prepare: async context => {
+      contexts.push(context)
+      return { type: 'directory', path: context.folder }
+    }
+  }
+  const options = { aliases: [alias], env: { DAYBREAK_CACHE_DIR: home } }
+  t.same(await resolveModel('tiny-tales', options), { id: 'tiny-tales', source: { type: 'directory', path: join(home, 'models', 'tiny-tales') }, verified: false })
+  t.equal(contexts.length, 1)
+  await t.rejects(resolveModel('tiny-tale', options), { code: 'MODEL_NOT_FOUND', message: /tiny-tales/, details: { aliases: ['tiny-tales'] } })
+  await t.rejects(resolveModel('./tiny-tales', options), { code: 'MODEL_NOT_FOUND' })
 })

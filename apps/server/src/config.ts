@@ -28,7 +28,7 @@ const listenSchema = z.strictObject({
 
 const modelSchema = z.strictObject({
   model: z.string().min(1).default(DEFAULT_MODEL).meta({ placeholder: 'name|path' })
-    .describe('Built-in model, or a directory with config.json, tokenizer.json and *.safetensors'),
+    .describe('Built-in model; owner/name[@revision] on the Hugging Face Hub, owner/name:QUANT of a GGUF one; or a directory with config.json, tokenizer.json and *.safetensors'),
   synthetic: z.string().min(1).optional().meta({ placeholder: 'shape' })
     .describe("Random weights of a named shape in place of the model's, to measure speed; the text is noise"),
   seed: z.int().min(0).max(0xffffffff).default(0).describe('Seed of synthetic weights')

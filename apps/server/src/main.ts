@@ -1,6 +1,7 @@
 /** The program. The only file that reads the process's arguments and environment. */
 import { registerBenchCommand } from './bench/index.ts'
 import type { CommandContext } from './cli/command-context.ts'
+import { registerModelsCommand } from './cli/models-command.ts'
 import { runCommandLine } from './cli/program.ts'
 import { serveCommand } from './cli/serve.ts'
 import { registerEvalCommand } from './eval/index.ts'
@@ -18,6 +19,7 @@ const context: CommandContext = {
 
 await runCommandLine(process.argv.slice(2), context, [
   serveCommand({ engineEntry: new URL('./engine-process/main.ts', import.meta.url), execArgv: process.execArgv }),
+  registerModelsCommand,
   registerBenchCommand,
   registerEvalCommand
 ])

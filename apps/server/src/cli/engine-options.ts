@@ -1,15 +1,16 @@
 import type { EngineOptions } from '@daybreak/engine'
+import type { ModelSource } from '../models/index.ts'
 import type { EngineConfig, ModelConfig } from '../config.ts'
 import type { EngineProcessConfig } from '../engine-process/protocol.ts'
 
 /** The engine's buffers are made for this many tokens a step before it is known what adapter it is. */
 const AUTO_BATCHED_TOKENS = 2048
 
-/** The settings as the engine takes them. `directory` holds the model, unless a synthetic one is asked for. */
-export function engineOptions (model: ModelConfig, engine: EngineConfig, directory: string): Omit<EngineOptions, 'onProgress'> {
+/** The settings as the engine takes them. `source` holds the model, unless a synthetic one is asked for. */
+export function engineOptions (model: ModelConfig, engine: EngineConfig, source: ModelSource): Omit<EngineOptions, 'onProgress'> {
   return {
     model: model.synthetic === undefined
-      ? { type: 'directory', path: directory }
+      ? source
       : { type: 'synthetic', shape: model.synthetic, seed: model.seed },
     dtype: engine.dtype,
     adapter: engine.adapter,
@@ -23,9 +24,9 @@ export function engineOptions (model: ModelConfig, engine: EngineConfig, directo
 }
 
 /** Everything an engine process is told. */
-export function engineProcessConfig (model: ModelConfig, engine: EngineConfig, directory: string, logLevel: string): Omit<EngineProcessConfig, 'incarnation'> {
+export function engineProcessConfig (model: ModelConfig, engine: EngineConfig, source: ModelSource, logLevel: string): Omit<EngineProcessConfig, 'incarnation'> {
   return {
-    engine: engineOptions(model, engine, directory),
+    engine: engineOptions(model, engine, source),
     scheduler: { maxBatchedTokens: engine.maxNumBatchedTokens, prefixCaching: engine.prefixCaching },
     logLevel
   }

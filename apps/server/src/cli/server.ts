@@ -7,12 +7,14 @@ import type { EngineFailure } from '../generation/engine-lifecycle.ts'
 import { EngineSupervisor } from '../generation/engine-supervisor.ts'
 import { defaultRestartLimits } from '../generation/restart-policy.ts'
 import type { HttpConfig, ServedModel } from '../http-config.ts'
-import { resolveModel } from '../models/index.ts'
+import { resolveModel, textFolder } from '../models/index.ts'
+import type { ModelSource } from '../models/index.ts'
 import { Telemetry } from '../telemetry/telemetry.ts'
 import { openTextService } from '../text/index.ts'
 import type { TextService } from '../text/index.ts'
 import { banner } from './banner.ts'
 import type { CommandContext } from './command-context.ts'
+import { createDownloadDisplay } from './download-progress.ts'
 import { engineProcessConfig } from './engine-options.ts'
 import { listenFailure } from './listen-failure.ts'
 import { createProgressDisplay } from './load-progress.ts'
@@ -65,7 +67,7 @@ export class Server {
   #address = ''
   #listeningSince = 0
 
-  private constructor (parts: ServerParts, directory: string, environment: ServeEnvironment) {
+  private constructor (parts: ServerParts, source: ModelSource, environment: ServeEnvironment) {
     this.#settings = parts.settings
     this.#context = parts.context
     this.#logger = parts.logger
@@ -76,7 +78,7 @@ export class Server {
     this.#supervisor = new EngineSupervisor({
       entry: environment.engineEntry,
       execArgv: environment.execArgv,
-      config: engineProcessConfig(model, engine, directory, log.logLevel),
+      config: engineProcessConfig(model, engine, source, log.logLevel),
       queue: { maxRequests: operation.maxQueuedRequests, maxTokens: operation.maxQueuedTokens },
       stallTimeoutMs: operation.stallTimeoutSeconds * 1000,
       loadTimeoutMs: operation.loadTimeoutSeconds * 1000,
@@ -102,12 +104,13 @@ export class Server {
   }
 
   /**
-   * Reads the model's tokenizer and builds everything; nothing runs yet.
-   * @throws ModelNotFoundError and whatever else the model's files give reason for (rejects)
+   * Downloads the model if need be, reads its tokenizer and builds everything; nothing runs yet.
+   * @throws ModelNotFoundError, HubError and whatever else the model's files give reason for (rejects)
    */
   static async open (settings: ServeSettings, context: CommandContext, environment: ServeEnvironment): Promise<Server> {
     const logger = createLogger(settings.log.logLevel, settings.log.logFormat, context.stderr)
-    const { id, directory } = await resolveModel(settings.model.model)
+    const download = createDownloadDisplay(context.stderr, logger)
+    const { id, source } = await resolveModel(settings.model.model, { env: context.env, progress: download })
     const ownName = settings.model.synthetic ?? id
     const [servedName = ownName] = settings.http.servedModelNames
     return new Server({
@@ -116,8 +119,8 @@ export class Server {
       logger,
       progress: createProgressDisplay(context.stderr, logger),
       model: { id: servedName, created: Math.floor(Date.now() / 1000), ownedBy: 'daybreak', aliases: [ownName] },
-      text: await openTextService(directory)
-    }, directory, environment)
+      text: await openTextService(await textFolder(source, context.env))
+    }, source, environment)
   }
 
   /**

@@ -1,9 +1,11 @@
 import { InvalidArgumentError, Option, type Command } from 'commander'
 import type { EngineOptions } from '@daybreak/engine'
 import type { CommandContext } from '../cli/command-context.ts'
+import { createDownloadDisplay } from '../cli/download-progress.ts'
 import { createProgressDisplay } from '../cli/load-progress.ts'
 import { silentLogger } from '../cli/logger.ts'
-import { DEFAULT_MODEL, resolveModel } from '../models/index.ts'
+import { DEFAULT_MODEL, resolveModel, textFolder } from '../models/index.ts'
+import type { ModelSource } from '../models/index.ts'
 import { openTextService, type TextService } from '../text/index.ts'
 import type { Answering } from './answering.ts'
 import { startInProcessEngine } from './in-process-engine.ts'
@@ -40,7 +42,7 @@ export function registerEvalCommand (program: Command, context: CommandContext):
       'counts the answers that are exactly right. Judges whatever changes the arithmetic: formats, sparse attention, offloading.')
     .addOption(new Option('--base-url <url>', 'the server to ask').default('http://127.0.0.1:8000').conflicts('inProcess'))
     .option('--in-process', 'start an engine for this run instead of asking a server')
-    .option('--model <name>', `with a server: the model's name there, else its first; in process: a built-in name or a directory (${DEFAULT_MODEL})`)
+    .option('--model <name>', `with a server: the model's name there, else its first; in process: a built-in name, owner/name on the Hugging Face Hub, a directory or a .gguf file (${DEFAULT_MODEL})`)
     .option('--tasks <list>', `of ${TASK_FAMILIES.join(', ')}, or single ones such as lines_2048`, list, EVAL_DEFAULTS.tasks)
     .option('--samples <n>', 'documents per task (24 of lines, 40 of needles, 200 of the others)', positiveInteger)
     .option('--lengths <list>', 'tokens of the lines and needle documents', positiveIntegers)
@@ -56,24 +58,26 @@ export function registerEvalCommand (program: Command, context: CommandContext):
 }
 
 async function runCommand (options: EvalCommandOptions, context: CommandContext): Promise<void> {
-  const model = await resolveModel(options.inProcess === true ? options.model ?? DEFAULT_MODEL : DEFAULT_MODEL)
-  const text = await openTextService(model.directory)
+  const name = options.inProcess === true ? options.model ?? DEFAULT_MODEL : DEFAULT_MODEL
+  const { source } = await resolveModel(name, { env: context.env, progress: createDownloadDisplay(context.stderr) })
+  const directory = await textFolder(source, context.env)
+  const text = await openTextService(directory)
   try {
     const report = options.inProcess === true
-      ? await askOwnEngine(model.directory, text, options, context)
+      ? await askOwnEngine(source, text, options, context)
       : await ask(await ServerAnswering.connect(options.baseUrl, options.model), text, options, context)
-    const printed = options.json === true ? `${JSON.stringify(report, undefined, 2)}\n` : formatReport(report, await readRecordedRates(model.directory))
+    const printed = options.json === true ? `${JSON.stringify(report, undefined, 2)}\n` : formatReport(report, await readRecordedRates(directory))
     context.stdout.write(printed)
   } finally {
     await text.close()
   }
 }
 
-async function askOwnEngine (modelDirectory: string, text: TextService, options: EvalCommandOptions, context: CommandContext): Promise<EvalReport> {
+async function askOwnEngine (model: ModelSource, text: TextService, options: EvalCommandOptions, context: CommandContext): Promise<EvalReport> {
   const { dtype, adapter, maxContext, concurrency, prefixCaching } = options
   const loading = createProgressDisplay(context.stderr, silentLogger)
   const engine = await startInProcessEngine({
-    modelDirectory,
+    model,
     dtype,
     adapter,
     maxModelLen: maxContext,

@@ -4,9 +4,10 @@ import { systemClock } from '../generation/clock.ts'
 import { EngineSupervisor } from '../generation/engine-supervisor.ts'
 import { defaultRestartLimits } from '../generation/restart-policy.ts'
 import { EvalEngineError } from './errors.ts'
+import type { ModelSource } from '../models/index.ts'
 
 export interface InProcessEngineOptions {
-  readonly modelDirectory: string
+  readonly model: ModelSource
   readonly dtype: EngineOptions['dtype']
   readonly adapter: string | undefined
   readonly maxModelLen: number
@@ -33,7 +34,7 @@ export async function startInProcessEngine (options: InProcessEngineOptions): Pr
     execArgv: process.execArgv,
     config: {
       engine: {
-        model: { type: 'directory', path: options.modelDirectory },
+        model: options.model,
         dtype: options.dtype,
         adapter: options.adapter,
         debug: false,

@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import type { Engine, EngineOptions, ModelSource } from '@daybreak/engine'
 import { formatByteSize } from '../../cli/byte-size.ts'
 import type { CommandContext } from '../../cli/command-context.ts'
+import { createDownloadDisplay } from '../../cli/download-progress.ts'
 import { DEFAULT_MODEL, resolveModel } from '../../models/index.ts'
 import { numberFrom, oneOf, wholeNumber, wholeNumbers } from '../flag-values.ts'
 import { ProgressLine } from '../progress-line.ts'
@@ -38,7 +39,7 @@ export function addEngineCommand (bench: Command, context: CommandContext, open:
   bench.command('engine')
     .description('measure prefill and decode of the engine itself, without HTTP')
     .addOption(new Option('--synthetic <shape>', 'random weights of a named shape, e.g. llama-3.2-1b').conflicts('model'))
-    .option('--model <nameOrDirectory>', `model to load (default: ${DEFAULT_MODEL})`)
+    .option('--model <nameOrDirectory>', `model to load, built-in, owner/name on the Hugging Face Hub, a directory or a .gguf file (default: ${DEFAULT_MODEL})`)
     .option('--batch <counts>', 'sequences that decode together, e.g. 1,8,32', wholeNumbers(1, 65_536), [1, 8, 32])
     .option('--context <tokens>', 'tokens in each sequence when decoding begins, e.g. 512,4096', wholeNumbers(1, 10_000_000), [512])
     .option('--prompt <tokens>', 'prompt lengths to prefill', wholeNumbers(1, 10_000_000), [2048])
@@ -65,7 +66,7 @@ async function runEngineBench (flags: EngineFlags, context: CommandContext, open
     warmupSteps: flags.warmupSteps,
     seed: flags.seed
   }
-  const { name, source } = await modelOf(flags)
+  const { name, source } = await modelOf(flags, context)
   const progress = new ProgressLine(context.stderr)
   const { engine, copyBandwidth: measuredBandwidth } = await open({
     model: source,
@@ -99,12 +100,12 @@ async function runEngineBench (flags: EngineFlags, context: CommandContext, open
   }
 }
 
-async function modelOf (flags: EngineFlags): Promise<{ readonly name: string, readonly source: ModelSource }> {
+async function modelOf (flags: EngineFlags, context: CommandContext): Promise<{ readonly name: string, readonly source: ModelSource }> {
   if (flags.synthetic !== undefined) {
     return { name: `synthetic ${flags.synthetic}`, source: { type: 'synthetic', shape: flags.synthetic, seed: flags.seed } }
   }
-  const { id, directory } = await resolveModel(flags.model ?? DEFAULT_MODEL)
-  return { name: id, source: { type: 'directory', path: directory } }
+  const model = await resolveModel(flags.model ?? DEFAULT_MODEL, { env: context.env, progress: createDownloadDisplay(context.stderr) })
+  return { name: model.id, source: model.source }
 }
 
 /** Everything a number needs beside it to mean something: adapter, driver, dtype, model and settings. */

@@ -1,0 +1,12 @@
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+
+/**
+ * Where aliases keep their models, one folder each, named like the alias: `$DAYBREAK_CACHE_DIR/models`, else
+ * `$XDG_CACHE_HOME/daybreak/models`, else `~/.cache/daybreak/models`. It may not exist.
+ */
+export function modelCacheFolder (env: Readonly<Record<string, string | undefined>>): string {
+  return join(given(env['DAYBREAK_CACHE_DIR']) ?? join(given(env['XDG_CACHE_HOME']) ?? join(homedir(), '.cache'), 'daybreak'), 'models')
+}
+
+const given = (value: string | undefined): string | undefined => value === '' ? undefined : value

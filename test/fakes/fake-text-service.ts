@@ -18,28 +18,33 @@ export interface FakeTextOptions {
  * A whole text service over bytes: every text has tokens, every token sequence a text, and characters beyond ASCII span
  * several tokens. The chat template writes `role: content` lines.
  */
-export function fakeTextService (options: FakeTextOptions = {}): TextService & { readonly seenTools: unknown[] } {
+export function fakeTextService (options: FakeTextOptions = {}): TextService & { readonly seenTools: unknown[], readonly seenChats: ChatTemplateOptions[] } {
   const encode = async (text: string, encodeOptions: TextEncodeOptions) => {
     await options.beforeEncode?.(text, encodeOptions)
     return [...(encodeOptions.addSpecialTokens ? [fakeBos] : []), ...utf8.encode(text)]
   }
   const seenTools: unknown[] = []
+  const seenChats: ChatTemplateOptions[] = []
   return {
     vocabSize: 258,
     eosTokens: [fakeEos],
     seenTools,
+    seenChats,
     encode,
     decode (tokens, { skipSpecialTokens }) {
       const detokenizer = fakeDetokenizer(skipSpecialTokens)
       return tokens.map(token => detokenizer.push(token)).join('') + detokenizer.flush()
     },
-    async encodeChat (messages: readonly ChatMessage[], { addGenerationPrompt, tools }: ChatTemplateOptions) {
+    async encodeChat (messages: readonly ChatMessage[], chat: ChatTemplateOptions) {
+      const { addGenerationPrompt, tools } = chat
       if (messages.some(({ role }, i) => role === 'system' && i > 0)) {
         throw new ChatTemplateError('the system message must come first', { reason: 'failed', timeoutMs: 1000 })
       }
       seenTools.push(tools)
+      seenChats.push(chat)
       const lines = messages.map(({ role, content }) => `${role}: ${content}\n`).join('')
-      return encode(lines + (addGenerationPrompt ? 'assistant: ' : ''), { addSpecialTokens: false })
+      const shown = chat.continueFinalMessage === true ? lines.slice(0, -1) : lines
+      return encode(shown + (addGenerationPrompt ? 'assistant: ' : ''), { addSpecialTokens: false })
     },
     detokenizer: ({ skipSpecialTokens }) => fakeDetokenizer(skipSpecialTokens),
     tokenBytes: token => token < 256 ? Uint8Array.of(token) : utf8.encode(specialText.get(token) ?? ''),

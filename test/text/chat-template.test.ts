@@ -1,21 +1,7 @@
-import { rm } from 'node:fs/promises'
-import t, { type Test } from 'tap'
-import { ChatTemplateError, openTextService, type ChatMessage, type TextServiceOptions } from '../../apps/server/src/text/index.ts'
-import { daybreakMini, sentencePieceTokenizer, writeFolder } from './tokenizer-folder.ts'
-
-const keep = { skipSpecialTokens: false }
-const prompt = { addGenerationPrompt: true }
-const hello: ChatMessage[] = [{ role: 'user', content: 'hello' }]
-
-async function serviceWith (t: Test, config: Record<string, unknown>, options: Partial<TextServiceOptions> = {}, files: Record<string, unknown> = {}) {
-  const directory = await writeFolder({ 'tokenizer.json': sentencePieceTokenizer(), 'tokenizer_config.json': { bos_token: '<s>', eos_token: '</s>', ...config }, ...files })
-  const service = await openTextService(directory, options)
-  t.teardown(async () => {
-    await service.close()
-    await rm(directory, { recursive: true })
-  })
-  return { encodeChat: service.encodeChat.bind(service), render: async (messages: ChatMessage[], tools?: unknown[]) => service.decode(await service.encodeChat(messages, tools === undefined ? prompt : { ...prompt, tools }), keep) }
-}
+import t from 'tap'
+import { ChatTemplateError, openTextService, type ChatMessage } from '../../apps/server/src/text/index.ts'
+import { hello, keep, prompt, serviceWith } from './template-service.ts'
+import { daybreakMini } from './tokenizer-folder.ts'
 
 t.test('the embedded model\'s template', async t => {
   const service = await openTextService(daybreakMini)
@@ -63,6 +49,37 @@ t.test('arguments of tool calls are objects for templates that apply tojson', as
   t.equal(await render([broken]), '"not json"')
 })
 
+t.test('numbers in the arguments of tool calls stay as they are written', async t => {
+  const numbers = '{"a":1.0,"b":[12345678901234567890,1e3,-0.5e-7],"c":"1.0 \\"2.0\\"","1.0":null}'
+  const call: ChatMessage = { role: 'assistant', content: '', tool_calls: [{ type: 'function', function: { name: 'f', arguments: numbers } }] }
+  const { render } = await serviceWith(t, { chat_template: '{{ messages[0].tool_calls[0].function.arguments | tojson }}' })
+  t.equal(await render([call]), '{"a": 1.0, "b": [12345678901234567890, 1000.0, -5e-08], "c": "1.0 \\"2.0\\"", "1.0": null}')
+})
+
+t.test('variables of a request reach the template, and replace none of the server\'s', async t => {
+  const { encodeChat, decode } = await serviceWith(t, { chat_template: '{{ enable_thinking }} {{ bos_token }}{{ messages | length }}{{ documents[0].text }}{{ add_generation_prompt }}' })
+  const variables = { enable_thinking: false, bos_token: 'x', messages: 'x', documents: 'x', add_generation_prompt: false }
+  t.equal(decode(await encodeChat(hello, { ...prompt, variables, documents: [{ text: 'held' }] })), 'False <s> 1heldTrue')
+})
+
+t.test('line ends of a template file made on Windows are line ends', async t => {
+  const { render } = await serviceWith(t, { chat_template: '{% for message in messages %}\r\n{{ message.content }}\r\n{% endfor %}\r\nend\r\n' })
+  t.equal(await render(hello), 'hello\nend')
+})
+
+t.test('a final message is continued where its text ends', async t => {
+  const ended = '{% for message in messages %}<{{ message.role }}>{{ message.content }}!{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}'
+  const { encodeChat, decode } = await serviceWith(t, { chat_template: ended })
+  const open = { addGenerationPrompt: false, continueFinalMessage: true }
+  const messages = [...hello, { role: 'assistant', content: 'or ' }]
+  t.equal(decode(await encodeChat(messages, open)), '<user>hello!<assistant>or')
+  await t.rejects(encodeChat(messages, { ...open, addGenerationPrompt: true }), { code: 'TEXT_CHAT_TEMPLATE', message: /open another/ })
+  const hides = await serviceWith(t, { chat_template: '{{ messages[0].content }}' })
+  await t.rejects(hides.encodeChat(messages, open), { code: 'TEXT_CHAT_TEMPLATE', message: /does not show its text/ })
+  const changes = await serviceWith(t, { chat_template: '{{ messages[1].content | upper }}' })
+  await t.rejects(changes.encodeChat(messages, open), { code: 'TEXT_CHAT_TEMPLATE', message: /does not show its text/ })
+})
+
 t.test('a template\'s refusal carries its own words', async t => {
   const { render } = await serviceWith(t, { chat_template: '{{ raise_exception("roles must alternate") }}' })
   await t.rejects(render(hello), { name: ChatTemplateError.name, code: 'TEXT_CHAT_TEMPLATE', message: /roles must alternate/, details: { reason: 'failed' } })
@@ -73,29 +90,15 @@ t.test('a template that does not parse fails its requests, not the start', async
   await t.rejects(render(hello), { code: 'TEXT_CHAT_TEMPLATE', details: { reason: 'failed' } })
 })
 
-t.test('a template that does not end is cut off, and the others go on', async t => {
-  const loop = '{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}'
-  const { render } = await serviceWith(t, { chat_template: `{% if messages[0].content == "loop" %}${loop}{% endif %}ok` }, { templateTimeoutMs: 300, maxTemplateThreads: 1 })
-  const looping = render([{ role: 'user', content: 'loop' }])
-  const behind = render(hello)
-  await t.rejects(looping, { code: 'TEXT_CHAT_TEMPLATE', details: { reason: 'timeout', timeoutMs: 300 } })
-  t.equal(await behind, 'ok', 'even the one that waited behind it for the only thread')
-  t.equal(await render(hello), 'ok')
-})
-
-t.test('a template that hoards memory loses its worker only', async t => {
-  const hoard = '{% set ns = namespace(a=[]) %}{% for i in range(99999) %}{% set ns.a = [ns.a, range(500)] %}{% endfor %}'
-  const { render } = await serviceWith(t, { chat_template: `{% if messages[0].content == "hoard" %}${hoard}{% endif %}ok` }, { templateTimeoutMs: 60_000, maxTemplateHeapMiB: 48 })
-  await t.rejects(render([{ role: 'user', content: 'hoard' }]), { code: 'TEXT_CHAT_TEMPLATE', details: { reason: 'memory' } })
-  t.equal(await render(hello), 'ok')
-})
-
 t.test('a model without a template gets the plain transcript behind its BOS', async t => {
-  const { render, encodeChat } = await serviceWith(t, {})
+  const { render, encodeChat, decode } = await serviceWith(t, {})
   t.equal(await render([
     { role: 'system', content: 'hello' }, { role: 'user', content: 'world' }, { role: 'assistant', content: 'held' }, { role: 'user', content: 'do' }
   ]), '<s> System: hello\nUser: world\nAssistant: held\nUser: do\nAssistant:')
   t.equal((await encodeChat(hello, prompt))[0], 1)
   t.equal(await render([{ role: 'assistant', content: '', tool_calls: [{ type: 'function', function: { name: 'f', arguments: '{}' } }] }], [{ name: 'f' }]),
     '<s> Tools: [{"name":"f"}]\nAssistant: {"name":"f","arguments":"{}"}\nAssistant:')
+  const continued = await encodeChat([...hello, { role: 'assistant', content: 'or ', tool_calls: [{ type: 'function', function: { name: 'f', arguments: '{}' } }] }],
+    { addGenerationPrompt: false, continueFinalMessage: true, documents: [{ text: 'held' }] })
+  t.equal(decode(continued), '<s> Document: {"text":"held"}\nUser: hello\nAssistant: or')
 })

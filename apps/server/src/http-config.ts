@@ -37,6 +37,13 @@ export const httpConfigSchema = z.strictObject({
     .describe('Most messages of one chat request'),
   maxTools: z.int().min(0).max(1024).default(128)
     .describe('Most tool definitions of one chat request'),
+  // Retrieved passages come by the dozen.
+  maxDocuments: z.int().min(0).max(1024).default(64)
+    .describe('Most documents in one chat'),
+  // A string among them can put words into the system message, so only what templates are known to ask for.
+  allowedTemplateKwargs: z.array(z.string().max(64).regex(/^[a-z]\w*$/i).refine(name => !isReserved(name), 'belongs to the server'))
+    .max(64).default(['enable_thinking', 'thinking', 'thinking_budget', 'reasoning_effort', 'keep_past_thinking', 'preserve_thinking', 'clear_thinking', 'date_string', 'tools_in_user_message'])
+    .describe('Variables of the chat template that requests may set (chat_template_kwargs)'),
   // Proxies cut idle streams after 30 to 60 s, undici after 300 s.
   keepAliveSeconds: z.number().min(0.01).max(300).default(10)
     .describe('Longest silence on a stream before a keep-alive comment, in seconds'),
@@ -72,6 +79,11 @@ export const httpConfigSchema = z.strictObject({
   corsOrigins: z.array(z.string().min(1).max(512)).max(64).default([])
     .describe('Origins whose pages may call the server from a browser (also over WebSocket); * allows all'),
 })
+
+/** What the server gives every chat template itself. */
+function isReserved (name: string): boolean {
+  return /^(messages|tools|documents|add_generation_prompt|continue_final_message|.*_token|raise_exception|strftime_now)$/.test(name)
+}
 
 export type HttpConfig = Readonly<z.infer<typeof httpConfigSchema>>
 

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { HttpConfig } from '../http-config.ts'
 import type { ChatMessage } from '../text/text-service.ts'
 import { boundedArray } from './bounded-array.ts'
+import { chatTemplateFields, checkPromptEnd } from './chat-template-fields.ts'
 import { toRequestError } from './request-error.ts'
 import { generationFields } from './sampling-params.ts'
 import { supportedParameters } from './unsupported-parameters.ts'
@@ -59,8 +60,8 @@ export function chatCompletionRequestSchema (limits: HttpConfig) {
     top_logprobs: z.int().min(0).max(20).optional(),
     tools: toolsSchema(limits).optional().describe('Given to the chat template; calls come back as text in this version'),
     tool_choice: z.enum(['none', 'auto']).optional(),
-    add_generation_prompt: z.boolean().optional(),
-  }).check(context => {
+    ...chatTemplateFields(limits),
+  }).check(checkPromptEnd, context => {
     if (context.value.top_logprobs !== undefined && context.value.logprobs !== true) {
       context.issues.push({ code: 'custom', input: context.value.top_logprobs, path: ['top_logprobs'], message: 'It needs logprobs to be true' })
     }
@@ -87,7 +88,8 @@ export function templateMessages (messages: ChatCompletionRequest['messages']): 
     ...(message.name != null && { name: message.name }),
     ...(message.tool_call_id != null && { tool_call_id: message.tool_call_id }),
     ...(message.tool_calls != null && {
-      tool_calls: message.tool_calls.map(call => ({ type: call.type, function: call.function, ...(call.id !== undefined && { id: call.id }) })),
+      // In the API's own order: some templates print a call as it is.
+      tool_calls: message.tool_calls.map(call => ({ ...(call.id !== undefined && { id: call.id }), type: call.type, function: call.function })),
     }),
   }))
 }

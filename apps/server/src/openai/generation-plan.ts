@@ -8,6 +8,7 @@ import type { HttpConfig } from '../http-config.ts'
 import { TextTooLongError } from '../text/errors.ts'
 import type { TextEncodeOptions, TextService } from '../text/text-service.ts'
 import { chatFormat } from './chat-format.ts'
+import { chatTemplateOptions } from './chat-template-fields.ts'
 import { templateMessages } from './chat-completion-request.ts'
 import type { ChatCompletionRequest } from './chat-completion-request.ts'
 import { completionFormat } from './completion-format.ts'
@@ -57,7 +58,7 @@ export interface PlanContext {
 export async function planChatCompletion (request: ChatCompletionRequest, context: PlanContext): Promise<GenerationPlan> {
   const tools = request.tool_choice === 'none' ? undefined : request.tools
   const tokens = await namingParam('messages', context.text.encodeChat(templateMessages(request.messages), {
-    addGenerationPrompt: request.add_generation_prompt ?? true,
+    ...chatTemplateOptions(request),
     maxTokens: context.capacity.maxModelLen,
     ...(tools !== undefined && { tools }),
   }))

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { HttpConfig } from '../http-config.ts'
+import { chatTemplateFields, checkPromptEnd } from './chat-template-fields.ts'
 import { messagesSchema, toolsSchema } from './chat-completion-request.ts'
 
 /** vLLM's `/tokenize`: a text, or a conversation as the chat template renders it. */
@@ -10,9 +11,9 @@ export function tokenizeRequestSchema (limits: HttpConfig) {
     messages: messagesSchema(limits).optional(),
     tools: toolsSchema(limits).nullish(),
     add_special_tokens: z.boolean().nullish(),
-    add_generation_prompt: z.boolean().nullish(),
+    ...chatTemplateFields(limits),
     return_token_strs: z.boolean().nullish(),
-  }).refine(({ prompt, messages }) => (prompt === undefined) !== (messages === undefined), {
+  }).check(checkPromptEnd).refine(({ prompt, messages }) => (prompt === undefined) !== (messages === undefined), {
     path: ['prompt'], message: 'Give either prompt or messages',
   })
 }

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { z } from 'zod'
 import { ApiError } from '../errors.ts'
 import { templateMessages } from '../openai/chat-completion-request.ts'
+import { chatTemplateOptions } from '../openai/chat-template-fields.ts'
 import { parseTokens } from '../openai/completion-request.ts'
 import { planContext } from '../openai/generation-endpoint.ts'
 import { checkJsonDepth } from '../openai/json-depth.ts'
@@ -24,7 +25,7 @@ export function registerTokenize (app: FastifyInstance, context: ServerContext):
     const { capacity } = planContext(context, body.model ?? undefined)
     const tokens = body.messages !== undefined
       ? await text.encodeChat(templateMessages(body.messages), {
-        addGenerationPrompt: body.add_generation_prompt ?? true,
+        ...chatTemplateOptions(body),
         ...(body.tools != null && { tools: body.tools }),
       })
       : await text.encode(body.prompt ?? '', { addSpecialTokens: body.add_special_tokens ?? true })

@@ -1,6 +1,7 @@
 import { Piscina } from 'piscina'
 import type { RenderResult, RenderTask } from './chat-template-worker.ts'
 import { ChatTemplateError, TextBusyError } from './errors.ts'
+import { cutAfterFinalMessage, markFinalMessage } from './final-message.ts'
 import type { TextModelFiles } from './model-files.ts'
 import type { ChatMessage, ChatTemplateOptions } from './text-service.ts'
 
@@ -13,6 +14,10 @@ export interface ChatTemplateRunnerOptions {
   readonly maxWaiting: number
   /** Heap of one worker; a template that needs more costs its own request only. */
   readonly maxHeapMiB: number
+  /** UTF-16 units of the longest text that a template may make, of a whole prompt too. */
+  readonly maxCharacters: number
+  /** What `strftime_now` sees, in local time. */
+  readonly now: () => Date
 }
 
 /** The model's templates by name; one unnamed template is `default`. Empty when the model has none. */
@@ -30,43 +35,55 @@ export class ChatTemplateRunner {
   readonly #globals: Readonly<Record<string, unknown>>
   readonly #timeoutMs: number
   readonly #maxWaiting: number
+  readonly #now: () => Date
 
   constructor (files: TextModelFiles, options: ChatTemplateRunnerOptions) {
     this.#templates = chatTemplatesOf(files)
     this.#globals = tokenVariables(files.config)
     this.#timeoutMs = options.timeoutMs
     this.#maxWaiting = options.maxWaiting
+    this.#now = options.now
     this.#pool = new Piscina({
       filename: options.worker.href,
       minThreads: 1,
       maxThreads: options.maxThreads,
       resourceLimits: { maxOldGenerationSizeMb: options.maxHeapMiB },
-      workerData: { timeoutMs: options.timeoutMs, templates: this.#templates }
+      workerData: { timeoutMs: options.timeoutMs, maxCharacters: options.maxCharacters, templates: this.#templates }
     })
   }
 
   /** @throws ChatTemplateError (rejects) when there is no prompt to be had from the template; TextBusyError when too many wait. */
   async render (messages: readonly ChatMessage[], options: ChatTemplateOptions): Promise<string> {
+    const continued = options.continueFinalMessage === true ? messages.at(-1)?.content ?? '' : undefined
+    if (continued !== undefined && options.addGenerationPrompt) throw this.#error('failed', 'a prompt cannot both continue the final message and open another one')
     const name = options.tools !== undefined && 'tool_use' in this.#templates ? 'tool_use' : 'default'
-    const result = await this.#run({
-      template: name,
-      variables: {
-        ...this.#globals,
-        messages: messages.map(message => this.#templateMessage(message, name)),
-        tools: options.tools ?? null,
-        add_generation_prompt: options.addGenerationPrompt
-      }
+    const rendered = await this.#render(name, {
+      ...options.variables,
+      ...this.#globals,
+      messages: continued === undefined ? messages : markFinalMessage(messages),
+      tools: options.tools ?? null,
+      documents: options.documents ?? null,
+      add_generation_prompt: options.addGenerationPrompt
     })
+    const text = continued === undefined ? rendered : cutAfterFinalMessage(rendered, continued)
+    if (text === undefined) throw this.#error('failed', 'the final message cannot be continued: the chat template does not show its text as it is')
+    return text
+  }
+
+  async close (): Promise<void> {
+    await this.#pool.destroy()
+  }
+
+  async #render (template: string, variables: RenderTask['variables']): Promise<string> {
+    // Most templates want a call's arguments as an object (they apply `tojson`); those that ask `is string` get the API's own string.
+    const parseArguments = !/arguments\s+is\s+string/.test(this.#templates[template] ?? '')
+    const result = await this.#run({ template, variables, parseArguments, now: this.#now().getTime() })
     switch (result.type) {
       case 'text': return result.text
       case 'failed': throw this.#error('failed', `the chat template refused these messages: ${result.message}`)
       case 'timeout': throw this.#error('timeout', `the chat template took longer than ${this.#timeoutMs} ms`)
       default: return result satisfies never
     }
-  }
-
-  async close (): Promise<void> {
-    await this.#pool.destroy()
   }
 
   async #run (task: RenderTask): Promise<RenderResult> {
@@ -83,24 +100,6 @@ export class ChatTemplateRunner {
 
   #error (reason: ChatTemplateError['details']['reason'], message: string, cause?: unknown): ChatTemplateError {
     return new ChatTemplateError(message, { reason, timeoutMs: this.#timeoutMs }, cause === undefined ? undefined : { cause })
-  }
-
-  /** Most templates want a call's arguments as an object (they apply `tojson`); those that ask `is string` get the API's own string. */
-  #templateMessage (message: ChatMessage, name: string): unknown {
-    if (message.tool_calls === undefined || /arguments\s+is\s+string/.test(this.#templates[name] ?? '')) return message
-    const calls = message.tool_calls.map(call => ({
-      ...call,
-      function: { ...call.function, arguments: parsedOr(call.function.arguments) }
-    }))
-    return { ...message, tool_calls: calls }
-  }
-}
-
-function parsedOr (json: string): unknown {
-  try {
-    return JSON.parse(json)
-  } catch {
-    return json
   }
 }
 

@@ -7,7 +7,11 @@ import { ModelFileError } from './errors.ts'
 const addedToken = z.looseObject({
   id: z.int().nonnegative(),
   content: z.string(),
-  special: z.boolean().default(false)
+  special: z.boolean().default(false),
+  single_word: z.boolean().optional(),
+  lstrip: z.boolean().optional(),
+  rstrip: z.boolean().optional(),
+  normalized: z.boolean().optional()
 })
 
 const pattern = z.union([z.object({ String: z.string() }), z.object({ Regex: z.string() })])
@@ -24,6 +28,9 @@ const decoderStep = z.looseObject({
 
 const tokenizerJson = z.looseObject({
   added_tokens: z.array(addedToken).default([]),
+  normalizer: z.looseObject({ type: z.string() }).nullish(),
+  pre_tokenizer: z.looseObject({ type: z.string() }).nullish(),
+  post_processor: z.looseObject({ type: z.string() }).nullish(),
   decoder: decoderStep.nullish(),
   model: z.looseObject({ unk_token: z.string().nullish(), vocab: z.unknown().optional() })
 })
@@ -34,7 +41,9 @@ const namedTemplates = z.array(z.object({ name: z.string(), template: z.string()
 const tokenizerConfig = z.looseObject({
   bos_token: tokenText.nullish(),
   eos_token: tokenText.nullish(),
-  chat_template: z.union([z.string(), namedTemplates]).nullish()
+  chat_template: z.union([z.string(), namedTemplates]).nullish(),
+  // Ours, for tokenizers out of files that have no config.json.
+  vocab_size: z.int().positive().optional()
 })
 
 const tokenIds = z.union([z.int(), z.array(z.int())]).nullish()
@@ -51,12 +60,17 @@ export interface TokenizerFiles {
 }
 
 export interface TextModelFiles extends TokenizerFiles {
-  /** Undefined when no config.json says so. */
+  /** From config.json, else tokenizer_config.json; undefined when neither says. */
   readonly vocabSize: number | undefined
   /** From generation_config.json, else config.json. */
   readonly eosTokenIds: readonly number[]
   /** chat_template.jinja, where there is one: it takes precedence over the configuration's template. */
   readonly chatTemplateFile: string | undefined
+}
+
+/** @throws ZodError for what is not a tokenizer */
+export function parseTokenizerJson (value: unknown): TokenizerJson {
+  return tokenizerJson.parse(value)
 }
 
 /** @throws ModelFileError when tokenizer.json is missing or either file is malformed. A missing tokenizer_config.json is an empty one. */
@@ -79,7 +93,7 @@ export async function readTextModelFiles (directory: string): Promise<TextModelF
   ])
   return {
     ...files,
-    vocabSize: model?.vocab_size,
+    vocabSize: model?.vocab_size ?? files.config.vocab_size,
     eosTokenIds: [generation?.eos_token_id ?? model?.eos_token_id ?? []].flat(),
     chatTemplateFile
   }

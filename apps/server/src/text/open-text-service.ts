@@ -14,7 +14,7 @@ import { Tokenizer } from './tokenizer.ts'
 import { neighbouringWorkers, type WorkerLocations } from './worker-location.ts'
 
 export interface TextServiceOptions {
-  /** Texts of a request that have together up to this many UTF-16 units are tokenised on the event loop, at 1.5 microseconds each; longer ones by a worker. */
+  /** Texts of a request that have together up to this many UTF-16 units are tokenised on the event loop, at 1.5 microseconds each at most; longer ones by a worker. */
   readonly inlineCharacters: number
   readonly maxTokenizerThreads: number
   /** Texts that may wait for a tokenizer thread, and chats for a template thread; more are refused. */
@@ -23,12 +23,16 @@ export interface TextServiceOptions {
   /** Longest a chat template may take for one request. */
   readonly templateTimeoutMs: number
   readonly maxTemplateHeapMiB: number
+  /** UTF-16 units of the longest prompt, or part of one, that a chat template may make. */
+  readonly maxTemplateCharacters: number
   /**
    * What the name of a special token means inside a chat's messages and tools. `parse`: that token, as Hugging Face has it, so a caller
    * can write turns of their own. `escape`: letters, so they cannot; the choice for callers who are not trusted with the prompt.
    */
   readonly specialTokensInMessages: 'parse' | 'escape'
   readonly workers: WorkerLocations
+  /** What a chat template's `strftime_now` sees, in local time. */
+  readonly now: () => Date
 }
 
 const DEFAULTS = {
@@ -40,6 +44,8 @@ const DEFAULTS = {
   maxTemplateThreads: 2,
   templateTimeoutMs: 1000,
   maxTemplateHeapMiB: 256,
+  // More than the largest request body has by default, and small beside a worker's heap.
+  maxTemplateCharacters: 5 * 2 ** 20,
   specialTokensInMessages: 'parse'
 } as const
 
@@ -52,7 +58,7 @@ const KEEP_START: ByteRule['strip'] = { content: ' ', count: 0 }
  */
 export async function openTextService (directory: string, options: Partial<TextServiceOptions> = {}): Promise<TextService> {
   const files = await readTextModelFiles(directory)
-  return new HuggingFaceTextService(directory, files, { ...DEFAULTS, workers: neighbouringWorkers(), ...options })
+  return new HuggingFaceTextService(directory, files, { ...DEFAULTS, workers: neighbouringWorkers(), now: () => new Date(), ...options })
 }
 
 class HuggingFaceTextService implements TextService {
@@ -87,7 +93,9 @@ class HuggingFaceTextService implements TextService {
         timeoutMs: options.templateTimeoutMs,
         maxThreads: options.maxTemplateThreads,
         maxWaiting: options.maxWaiting,
-        maxHeapMiB: options.maxTemplateHeapMiB
+        maxHeapMiB: options.maxTemplateHeapMiB,
+        maxCharacters: options.maxTemplateCharacters,
+        now: options.now
       })
     this.#encoders = new Piscina({
       filename: options.workers.tokenizer.href,
@@ -127,8 +135,7 @@ class HuggingFaceTextService implements TextService {
     if (this.#escape === undefined) return await this.#encodeRendered([{ text: await this.#render(messages, options), literal: false }], options.maxTokens)
     const escape = this.#escape
     const safe = messages.map(message => escape.escapeMessage(message))
-    const tools = options.tools?.map(tool => escape.escapeJson(tool))
-    const rendered = await this.#render(safe, tools === undefined ? options : { ...options, tools })
+    const rendered = await this.#render(safe, escape.escapeOptions(options))
     return await this.#encodeRendered(escape.split(rendered), options.maxTokens)
   }
 

@@ -11,13 +11,16 @@ const SPEAKERS: Readonly<Record<string, string>> = { system: 'System', developer
  *     User: …
  *     Assistant:
  *
- * Tools come first as one line `Tools: [JSON]`; a tool call is written as its JSON. The tokenizer's own special tokens (BOS) are
+ * Tools come first as one line `Tools: [JSON]`, then each document; a tool call is written as its JSON, and left out behind a message
+ * that the model is to continue. The tokenizer's own special tokens (BOS) are
  * added in front, since no template places them.
  */
 export function renderPlainChat (messages: readonly ChatMessage[], options: ChatTemplateOptions): string {
   const lines = options.tools === undefined ? [] : [`Tools: ${JSON.stringify(options.tools)}`]
-  for (const message of messages) {
-    const calls = (message.tool_calls ?? []).map(call => JSON.stringify({ name: call.function.name, arguments: call.function.arguments }))
+  for (const document of options.documents ?? []) lines.push(`Document: ${JSON.stringify(document)}`)
+  for (const [i, message] of messages.entries()) {
+    const continued = options.continueFinalMessage === true && i === messages.length - 1
+    const calls = (continued ? [] : message.tool_calls ?? []).map(call => JSON.stringify({ name: call.function.name, arguments: call.function.arguments }))
     const said = [message.content, ...calls].filter(part => part !== '').join('\n')
     lines.push(`${SPEAKERS[message.role] ?? message.role}: ${said}`)
   }

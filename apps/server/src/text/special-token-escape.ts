@@ -1,4 +1,4 @@
-import type { ChatMessage } from './text-service.ts'
+import type { ChatMessage, ChatTemplateOptions } from './text-service.ts'
 
 const OPEN = '\u{F8FFE}'
 const CLOSE = '\u{F8FFF}'
@@ -36,6 +36,21 @@ export class SpecialTokenEscape {
       ...(message.name === undefined ? {} : { name: this.escapeText(message.name) }),
       ...(calls === undefined ? {} : { tool_calls: calls })
     }
+  }
+
+  /** A copy of the options in which all that a template may show is escaped. */
+  escapeOptions (options: ChatTemplateOptions): ChatTemplateOptions {
+    const { tools, documents, variables } = options
+    return {
+      ...options,
+      ...(tools === undefined ? {} : { tools: tools.map(tool => this.escapeJson(tool)) }),
+      ...(documents === undefined ? {} : { documents: documents.map(document => this.#escapeEntries(document)) }),
+      ...(variables === undefined ? {} : { variables: this.#escapeEntries(variables) })
+    }
+  }
+
+  #escapeEntries<T> (record: Readonly<Record<string, T>>): Record<string, T | string> {
+    return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, typeof value === 'string' ? this.escapeText(value) : value]))
   }
 
   /** A copy of a JSON value with every string in it escaped, keys included. */

@@ -21,7 +21,7 @@ const parts = z.looseObject({
   normalizer: step.nullish(),
   pre_tokenizer: step.nullish(),
   truncation: z.unknown().optional(),
-  model: z.looseObject({ type: z.string().optional(), fuse_unk: z.boolean().nullish(), byte_fallback: z.boolean().nullish() })
+  model: z.looseObject({ type: z.string().nullish(), merges: z.unknown().optional(), fuse_unk: z.boolean().nullish(), byte_fallback: z.boolean().nullish() })
 })
 
 /**
@@ -65,7 +65,8 @@ function keepsText ({ type, behavior }: Step): boolean {
 
 /** Whether every character becomes at least one token. */
 function knowsEveryText (byteLevel: boolean, model: z.infer<typeof parts>['model'], vocabulary: ReadonlySet<string>): boolean {
-  if (model.type !== 'BPE') return false
+  // Old files do not say that they are BPE.
+  if (model.type !== 'BPE' && !(typeof model.type !== 'string' && Array.isArray(model.merges))) return false
   if (byteLevel) return [...byteAlphabet().keys()].every(letter => vocabulary.has(letter))
   return model.byte_fallback === true && vocabulary.has('<0x00>') && vocabulary.has('<0xFF>')
 }

@@ -11,10 +11,19 @@ export interface ChatMessage {
   readonly tool_call_id?: string
 }
 
+export type TemplateVariable = string | number | boolean | null
+
 export interface ChatTemplateOptions {
   /** OpenAI tool definitions, as the template's `tools`. */
   readonly tools?: readonly unknown[]
+  /** What an answer may draw on, as the template's `documents`. */
+  readonly documents?: ReadonlyArray<Readonly<Record<string, string>>>
+  /** Further variables of the template. They never replace those that it has anyway. */
+  readonly variables?: Readonly<Record<string, TemplateVariable>>
+  /** Ends with what opens the assistant's turn. */
   readonly addGenerationPrompt: boolean
+  /** Ends within the last message, behind its text, so that the model goes on with it. Not together with `addGenerationPrompt`. */
+  readonly continueFinalMessage?: boolean
   /** As in `TextEncodeOptions`. */
   readonly maxTokens?: number
 }

@@ -31,6 +31,9 @@ export function byteAlphabet (): ReadonlyMap<string, number> {
   return alphabet
 }
 
+/** The letter of each byte in that alphabet. */
+export const BYTE_LETTERS: readonly string[] = [...byteAlphabet()].sort(([, a], [, b]) => a - b).map(([letter]) => letter)
+
 /** @throws UnsupportedTokenizerError for decoders whose output depends on more than the bytes of each token. */
 export function byteRuleOf (decoder: DecoderStep | null | undefined): ByteRule {
   const steps = flatten(decoder)

@@ -1,7 +1,12 @@
-import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
+import { toUSVString } from 'node:util'
 import type { TokenId } from '@daybreak/kvcache'
 import { ModelFileError } from './errors.ts'
 import { readTokenizerFiles, type TokenizerFiles, type TokenizerJson } from './model-files.ts'
+import { AddedTokenFinder } from './tokenizer-added-tokens.ts'
+import { BytePairModel, type PieceModel } from './tokenizer-bpe.ts'
+import { asBpeModel } from './tokenizer-bpe-file.ts'
+import { LibraryModel, libraryAdditions, libraryNormalizer } from './tokenizer-library.ts'
+import { cutBeforeSpaces, pieceCutter, type PieceCutter } from './tokenizer-pieces.ts'
 
 export interface EncodeOptions {
   /** Adds what the tokenizer's post-processor adds, usually BOS. */
@@ -15,85 +20,115 @@ export async function loadTokenizer (directory: string): Promise<Tokenizer> {
   return new Tokenizer(await readTokenizerFiles(directory), directory)
 }
 
-/** Text to token ids, synchronously: the same code runs inline and in the workers, so both give the same ids. */
+type AddedTokenJson = TokenizerJson['added_tokens'][number]
+
+/** What is looked for in a text, in the two ways of reading it. */
+interface Finders {
+  readonly parsed: AddedTokenFinder
+  readonly literal: AddedTokenFinder
+}
+
+/**
+ * Text to token ids, synchronously: the same code runs inline and in the workers, so both give the same ids. In the order of Hugging
+ * Face's Rust library: added tokens, normalisation, added tokens that are looked for in normalised text, pieces, the model.
+ */
 export class Tokenizer {
   readonly specialTokens: ReadonlyMap<TokenId, string>
-  readonly #files: TokenizerFiles
-  readonly #parsing: HuggingFaceTokenizer
-  #literal: { readonly tokenizer: HuggingFaceTokenizer; readonly prefix: TokenId[]; readonly suffix: TokenId[] } | undefined
+  readonly #added: ReadonlyMap<string, TokenId>
+  readonly #spellings: readonly string[]
+  readonly #raw: Finders
+  readonly #normalized: Finders
+  readonly #normalize: (text: string) => string
+  readonly #cutter: PieceCutter
+  readonly #model: PieceModel
+  readonly #before: readonly TokenId[]
+  readonly #behind: readonly TokenId[]
 
+  /** @throws ModelFileError */
   constructor (files: TokenizerFiles, directory: string) {
-    this.#files = files
-    const special = files.tokenizer.added_tokens.filter(token => token.special)
+    const { tokenizer } = files
+    const special = tokenizer.added_tokens.filter(token => token.special)
     this.specialTokens = new Map(special.map(token => [token.id, token.content]))
     try {
-      this.#parsing = new HuggingFaceTokenizer(files.tokenizer, files.config)
+      const bpe = asBpeModel(tokenizer.model)
+      this.#cutter = pieceCutter(tokenizer.pre_tokenizer, bpe !== undefined)
+      const model = bpe === undefined ? new LibraryModel(files) : new BytePairModel(bpe, { byteLevel: this.#cutter.byteLevel, special: this.specialTokens.keys() })
+      this.#model = model
+      this.#added = new Map(tokenizer.added_tokens.map(({ content, id }) => [content, id]))
+      this.#spellings = spellingsOf(model.vocabulary, this.#added)
+
+      const normalize = libraryNormalizer(tokenizer.normalizer)
+      this.#normalize = normalize ?? (text => text)
+      const isNormalized = (token: AddedTokenJson) => normalize !== undefined && (token.normalized ?? !token.special)
+      this.#raw = finders(tokenizer.added_tokens.filter(token => !isNormalized(token)))
+      this.#normalized = finders(tokenizer.added_tokens.filter(isNormalized).map(token => ({ ...token, content: this.#normalize(token.content) })))
+
+      const { before, behind } = libraryAdditions(tokenizer.post_processor)
+      this.#before = before.map(token => this.#known(token))
+      this.#behind = behind.map(token => this.#known(token))
     } catch (cause) {
       throw new ModelFileError({ file: `${directory}/tokenizer.json`, problem: 'the tokenizer cannot be built' }, { cause })
     }
   }
 
-  encode (text: string, options: EncodeOptions): TokenId[] {
-    if (options.parseSpecialTokens) return tokenIds(this.#parsing, text, options.addSpecialTokens)
-    this.#literal ??= this.#buildLiteral()
-    const { tokenizer, prefix, suffix } = this.#literal
-    const ids = tokenIds(tokenizer, text, false)
-    return options.addSpecialTokens ? [...prefix, ...ids, ...suffix] : ids
+  /** Lone surrogates are read as U+FFFD. */
+  encode (text: string, { addSpecialTokens, parseSpecialTokens }: EncodeOptions): TokenId[] {
+    const finder = parseSpecialTokens ? 'parsed' : 'literal'
+    const ids: TokenId[] = addSpecialTokens ? [...this.#before] : []
+    for (const [i, section] of this.#raw[finder].split(toUSVString(text)).entries()) {
+      if (typeof section === 'number') {
+        ids.push(section)
+        continue
+      }
+      for (const [j, part] of this.#normalized[finder].split(this.#normalize(section)).entries()) {
+        if (typeof part === 'number') ids.push(part)
+        else this.#encodePlain(part, i === 0 && j === 0, !parseSpecialTokens, ids)
+      }
+    }
+    if (addSpecialTokens) ids.push(...this.#behind)
+    return ids
+  }
+
+  #encodePlain (text: string, atStart: boolean, literal: boolean, ids: TokenId[]): void {
+    for (const piece of this.#cutter.cut(text, atStart)) {
+      if (!this.#model.splitsBeforeSpaces) this.#model.encode(piece, literal, ids)
+      else for (const word of cutBeforeSpaces(piece)) this.#model.encode(word, literal, ids)
+    }
   }
 
   /** The token's spelling in the vocabulary; undefined for ids without one. */
   spelling (id: TokenId): string | undefined {
-    return this.#parsing.id_to_token(id)
+    return this.#spellings[id]
   }
 
   idOf (spelling: string): TokenId | undefined {
-    return this.#parsing.token_to_id(spelling)
+    return this.#added.get(spelling) ?? this.#model.vocabulary.get(spelling)
   }
 
   /** Every token as the vocabulary spells it. */
-  spellings (): Iterable<string> {
-    return this.#parsing.get_vocab().keys()
+  * spellings (): Iterable<string> {
+    yield * this.#model.vocabulary.keys()
+    yield * this.#added.keys()
   }
 
   /** One more than the highest id. */
   get size (): number {
-    let highest = -1
-    for (const id of this.#parsing.get_vocab().values()) highest = Math.max(highest, id)
-    return highest + 1
+    return this.#spellings.length
   }
 
-  #buildLiteral () {
-    const probe = 'a'
-    const bare = tokenIds(this.#parsing, probe, false)
-    const dressed = tokenIds(this.#parsing, probe, true)
-    const start = dressed.findIndex((_, at) => bare.every((id, i) => dressed[at + i] === id))
-    return {
-      tokenizer: new HuggingFaceTokenizer(withoutSpecialTokens(this.#files.tokenizer), this.#files.config),
-      prefix: dressed.slice(0, start),
-      suffix: dressed.slice(start + bare.length)
-    }
+  #known (token: string): TokenId {
+    const id = this.idOf(token)
+    if (id === undefined) throw new TypeError(`the post-processor adds ${token}, which is not in the vocabulary`)
+    return id
   }
 }
 
-function tokenIds (tokenizer: HuggingFaceTokenizer, text: string, addSpecialTokens: boolean): TokenId[] {
-  return tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids
+function finders (tokens: readonly AddedTokenJson[]): Finders {
+  return { parsed: new AddedTokenFinder(tokens), literal: new AddedTokenFinder(tokens.filter(token => !token.special)) }
 }
 
-/** The same tokenizer with no way to reach a special token from text: neither by matching it whole nor through the vocabulary. */
-function withoutSpecialTokens (tokenizer: TokenizerJson): TokenizerJson {
-  const special = new Set(tokenizer.added_tokens.filter(token => token.special).map(token => token.content))
-  const { unk_token: unknown, vocab } = tokenizer.model
-  if (typeof unknown === 'string') special.delete(unknown)
-  return {
-    ...tokenizer,
-    added_tokens: tokenizer.added_tokens.filter(token => !token.special),
-    model: { ...tokenizer.model, vocab: withoutEntries(vocab, special) }
-  }
-}
-
-/** BPE lists `{token: id}`; Unigram lists `[token, score]` by id, so there the entry stays, too unlikely ever to be chosen. */
-function withoutEntries (vocab: unknown, special: ReadonlySet<string>): unknown {
-  if (Array.isArray(vocab)) return vocab.map((entry: unknown) => Array.isArray(entry) && special.has(String(entry[0])) ? [entry[0], -1e6] : entry)
-  if (typeof vocab !== 'object' || vocab === null) return vocab
-  return Object.fromEntries(Object.entries(vocab).filter(([token]) => !special.has(token)))
+function spellingsOf (...vocabularies: ReadonlyArray<ReadonlyMap<string, TokenId>>): string[] {
+  const spellings: string[] = []
+  for (const vocabulary of vocabularies) for (const [spelling, id] of vocabulary) spellings[id] = spelling
+  return spellings
 }

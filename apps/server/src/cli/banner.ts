@@ -18,7 +18,7 @@ export function banner ({ model, address, capacity, report, readySeconds }: Bann
   const rows: ReadonlyArray<readonly [string, string]> = [
     ['model', `${model} (${report.architecture}, ${formatCount(report.parameters)} parameters, ${formatByteSize(report.weightBytes)})`],
     ['adapter', adapter.software ? `${adapter.name}: software, on the CPU, for trying things out` : adapter.name],
-    ['dtype', report.dtype],
+    ['dtype', dtypeOf(report)],
     ['KV cache', `${capacity.numKVBlocks} blocks × ${capacity.blockSize} = ${tokens.toLocaleString('en')} tokens, ${formatByteSize(report.kvCacheBytes)}`],
     ['context', `${capacity.maxModelLen.toLocaleString('en')} tokens, up to ${capacity.maxSequences} sequences a step`],
     ['ready in', `${readySeconds.toFixed(1)} s`],
@@ -36,6 +36,15 @@ export function banner ({ model, address, capacity, report, readySeconds }: Bann
     '',
     ''
   ].join('\n')
+}
+
+/** `f16`, or what the files held and what it became: `f16, from Q4_K (94 %), F32`. */
+function dtypeOf ({ dtype, weightFormats }: EngineReport): string {
+  const [main, ...others] = weightFormats
+  if (main === undefined || (others.length === 0 && main.format.toLowerCase() === dtype)) return dtype
+  const bytes = weightFormats.reduce((sum, format) => sum + format.bytes, 0)
+  const share = others.length === 0 ? '' : ` (${Math.floor(100 * main.bytes / bytes)} % of the bytes)`
+  return `${dtype}, from ${[`${main.format}${share}`, ...others.map(({ format }) => format)].join(', ')}`
 }
 
 /** `13.4M`, `1.24B`. */

@@ -1,3 +1,4 @@
+export { FileSource } from '../byte-source.ts'
 export { readGgufHeader } from './header.ts'
 export type { GgufHeader } from './header.ts'
 export type { GgufTensorEntry } from './tensor-infos.ts'

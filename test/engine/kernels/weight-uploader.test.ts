@@ -101,6 +101,35 @@ gpuTest('more pieces than there are staging slots, and a vector, arrive whole', 
   t.equal(wrong, -1, 'every element is in its place')
 })
 
+gpuTest('bf16 becomes f16 on the device: every pattern as the reference rounds it, in either layout', whole, async (t, gpu) => {
+  // All bf16 patterns but those finite ones that f16 cannot hold, 16 times 4,096 and the rest repeated.
+  const patterns = Uint16Array.from({ length: 65_536 }, (_, bits) => (bits & 0x7fff) >= 0x4780 && (bits & 0x7fff) < 0x7f80 ? 0x3f80 : bits)
+  const values = Float64Array.from(patterns, bits => new Float32Array(Uint32Array.of(bits << 16).buffer)[0] ?? NaN)
+  const directory = t.testdir({ 'model.safetensors': Buffer.from(writeSafetensors({ all: { dtype: 'BF16', shape: [256, 256], bytes: new Uint8Array(patterns.buffer) } })) })
+  await using checkpoint = await Checkpoint.open(directory)
+  for (const layout of ['interleaved', 'tiled'] as const) {
+    const uploader = new WeightUploader(gpu.device, gpu.pipelines('f16', 'f32'), 'f16', layout, () => {})
+    const weight = await uploader.upload('all', [tensorOf(checkpoint, 'all')], false)
+    await uploader.finish()
+    const [part] = weight.parts
+    if (part === undefined) throw new Error('the weight has no part')
+    const expected = inLayout(stored(values, 'f16'), 256, layout)
+    const arrived = await contents(gpu, part.buffer, 65_536, 'f16')
+    t.equal(arrived.findIndex((value, i) => !Object.is(value, expected[i])), -1, layout)
+  }
+})
+
+gpuTest('a bf16 value beyond f16 fails the loading with the tensor\'s name and their number', whole, async (t, gpu) => {
+  const good = written(new Float64Array(4 * 32).fill(65_280), [4, 32], 'BF16')
+  const bad = written(Float64Array.from({ length: 4 * 32 }, (_, i) => i % 40 === 7 ? 1e5 : 1), [4, 32], 'BF16')
+  const directory = t.testdir({ 'model.safetensors': Buffer.from(writeSafetensors({ good, bad })) })
+  await using checkpoint = await Checkpoint.open(directory)
+  const uploader = new WeightUploader(gpu.device, gpu.pipelines('f16', 'f32'), 'f16', 'interleaved', () => {})
+  await uploader.upload('good', [tensorOf(checkpoint, 'good')], false)
+  await uploader.upload('bad', [tensorOf(checkpoint, 'bad')], false)
+  await t.rejects(uploader.finish(), { code: 'ENGINE_WEIGHT_RANGE', details: { tensor: 'bad', from: 'BF16', to: 'f16', numOverflowed: 4, numValues: 128 } })
+})
+
 /** Elements of a buffer that the harness did not make: it has no guard. */
 async function contents (gpu: GpuHarness, buffer: GPUBuffer, length: number, storage: 'f32' | 'f16'): Promise<Float64Array> {
   const copy = await gpu.poisoned(length, storage)

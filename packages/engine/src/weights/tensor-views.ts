@@ -2,6 +2,11 @@ import type { StoredValues } from './convert.ts'
 import { checkRows, rowsOf } from './weight-tensor.ts'
 import type { WeightTensor } from './weight-tensor.ts'
 
+/** What a view keeps of its tensor; how rows are read is the view's own. */
+function seenThrough ({ format, shape, byteLength, name }: WeightTensor): Omit<WeightTensor, 'readRowsInto' | 'readBF16'> {
+  return { name, format, shape, byteLength }
+}
+
 /** The same values under another name and shape; both shapes have as many rows' worth of values per first dimension as asked. */
 export function reshaped (tensor: WeightTensor, name: string, shape: readonly number[]): WeightTensor {
   const own = rowsOf(tensor)
@@ -11,7 +16,7 @@ export function reshaped (tensor: WeightTensor, name: string, shape: readonly nu
   }
   const viewRowsPerRow = own.rowLength / view.rowLength
   const result: WeightTensor = {
-    ...tensor,
+    ...seenThrough(tensor),
     name,
     shape,
     async readRowsInto (firstRow, numRows, destination) {
@@ -36,15 +41,24 @@ export function reshaped (tensor: WeightTensor, name: string, shape: readonly nu
 export function rowSlice (tensor: WeightTensor, name: string, first: number, count: number): WeightTensor {
   const { numRows } = rowsOf(tensor)
   if (first < 0 || count < 0 || first + count > numRows) throw new RangeError(`tensor ${tensor.name}: rows ${first} + ${count} of ${numRows}`)
+  const { readBF16 } = tensor
   const result: WeightTensor = {
-    ...tensor,
+    ...seenThrough(tensor),
     name,
     shape: [count, ...tensor.shape.slice(1)],
     byteLength: numRows === 0 ? 0 : tensor.byteLength * count / numRows,
     async readRowsInto (firstRow, numRows, destination) {
       checkRows(result, firstRow, numRows, destination.length)
       await tensor.readRowsInto(first + firstRow, numRows, destination)
-    }
+    },
+    ...readBF16 === undefined
+      ? {}
+      : {
+          async readBF16 (firstRow, numRows, destination) {
+            checkRows(result, firstRow, numRows, destination.length)
+            await readBF16(first + firstRow, numRows, destination)
+          }
+        }
   }
   return result
 }
@@ -57,7 +71,7 @@ export function permutedRows (tensor: WeightTensor, block: number, source: (row:
   const { numRows, rowLength } = rowsOf(tensor)
   if (numRows % block !== 0) throw new RangeError(`tensor ${tensor.name}: ${numRows} rows are no multiple of ${block}`)
   const result: WeightTensor = {
-    ...tensor,
+    ...seenThrough(tensor),
     async readRowsInto (firstRow, numRows, destination) {
       checkRows(result, firstRow, numRows, destination.length)
       const from = Math.floor(firstRow / block) * block

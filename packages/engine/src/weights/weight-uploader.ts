@@ -9,6 +9,7 @@ import type { ExpertShape, ExpertWeights } from './expert-weights.ts'
 import { allocateExperts, expertWindows } from './expert-weights.ts'
 import { allocateLinear } from './linear-weight.ts'
 import type { LinearWeight } from './linear-weight.ts'
+import { OverflowCounts } from './overflow-counts.ts'
 import { rowsOf } from './weight-tensor.ts'
 import type { WeightTensor } from './weight-tensor.ts'
 
@@ -17,6 +18,13 @@ const repack = defineKernel({
   bindings: { rows: 'read', range: 'read', weight: 'read_write' },
   overrides: ['K', 'N', 'LAYOUT'],
   wgsl: readShader('repack')
+})
+
+const repackBF16 = defineKernel({
+  name: 'repack_bf16',
+  bindings: { rows: 'read', range: 'read', weight: 'read_write', overflowed: 'read_write' },
+  overrides: ['K', 'N', 'LAYOUT'],
+  wgsl: readShader('repack_bf16')
 })
 
 // A few megabytes amortise the fixed cost of a copy; two slots let the file be read while the other slot's copy runs.
@@ -49,6 +57,7 @@ export class WeightUploader {
   readonly #layout: WeightLayout
   readonly #onBytes: (bytes: number) => void
   readonly #slots: Slot[] = []
+  #overflow: OverflowCounts | undefined
   #next = 0
   #slotBytes = SLOT_BYTES
 
@@ -120,7 +129,7 @@ export class WeightUploader {
     return buffer
   }
 
-  /** Waits for all copies and frees the staging memory. */
+  /** Waits for all copies and frees the staging memory. @throws WeightRangeError for values that the device could not convert */
   async finish (): Promise<void> {
     await this.#device.queue.onSubmittedWorkDone()
     for (const slot of this.#slots) {
@@ -130,6 +139,8 @@ export class WeightUploader {
       slot.range.destroy()
     }
     this.#slots.length = 0
+    await this.#overflow?.check()
+    this.#overflow?.destroy()
   }
 
   async #uploadRows (tensor: WeightTensor, from: number, count: number, target: RepackTarget, to: number): Promise<void> {
@@ -138,22 +149,26 @@ export class WeightUploader {
     const rowBytes = k * bytesPerValue
     if (rowBytes > this.#slotBytes) throw new RangeError(`tensor ${tensor.name}: a row of ${rowBytes} bytes does not fit a staging slot`)
     const rowsAtOnce = Math.min(32768, Math.floor(this.#slotBytes / rowBytes))
-    const pipeline = await this.#pipelines.get(repack, { K: k, N: paddedRows(target.layout, target.rows), LAYOUT: layoutNumber[target.layout] })
+    const sizes = { K: k, N: paddedRows(target.layout, target.rows), LAYOUT: layoutNumber[target.layout] }
+    // Only f16 needs it: bf16 is the upper half of an f32, and adapters without f16 are slower than one thread here.
+    const overflow = this.#storage === 'f16' && tensor.readBF16 !== undefined ? this.#overflow ??= await OverflowCounts.create(this.#device) : undefined
     for (let row = 0; row < count; row += rowsAtOnce) {
       const rows = Math.min(rowsAtOnce, count - row)
       const slot = await this.#takeSlot()
       const bytes = Math.ceil(rows * rowBytes / 16) * 16
       const mapped = slot.mapped.getMappedRange(0, bytes)
       const values = this.#storage === 'f16' ? new Uint16Array(mapped, 0, rows * k) : new Float32Array(mapped, 0, rows * k)
-      await tensor.readRowsInto(from + row, rows, values)
+      if (overflow !== undefined && values instanceof Uint16Array) await tensor.readBF16?.(from + row, rows, values)
+      else await tensor.readRowsInto(from + row, rows, values)
       slot.mapped.unmap()
       const { device, queue } = this.#device
-      queue.writeBuffer(slot.range, 0, new Uint32Array([to + row, rows, 0, 0]))
+      queue.writeBuffer(slot.range, 0, new Uint32Array([to + row, rows, overflow === undefined ? 0 : await overflow.indexOf(tensor), 0]))
+      const [pipeline, group] = await this.#repacking(sizes, slot, target.binding, overflow)
       const encoder = device.createCommandEncoder({ label: 'upload' })
       encoder.copyBufferToBuffer(slot.mapped, 0, slot.scratch, 0, bytes)
       const pass = encoder.beginComputePass()
-      pass.setPipeline(pipeline.gpu)
-      pass.setBindGroup(0, pipeline.bind({ rows: slot.scratch, range: slot.range, weight: target.binding }))
+      pass.setPipeline(pipeline)
+      pass.setBindGroup(0, group)
       pass.dispatchWorkgroups(Math.ceil(k / 256), rows, 1)
       pass.end()
       queue.submit([encoder.finish()])
@@ -162,6 +177,15 @@ export class WeightUploader {
       slot.ready.catch(() => {})
       this.#onBytes(tensor.byteLength * rows / numRows)
     }
+  }
+
+  async #repacking (sizes: { readonly K: number, readonly N: number, readonly LAYOUT: number }, { scratch, range }: Slot, weight: GPUBufferBinding, overflow: OverflowCounts | undefined): Promise<readonly [GPUComputePipeline, GPUBindGroup]> {
+    if (overflow === undefined) {
+      const pipeline = await this.#pipelines.get(repack, sizes)
+      return [pipeline.gpu, pipeline.bind({ rows: scratch, range, weight })]
+    }
+    const pipeline = await this.#pipelines.get(repackBF16, sizes)
+    return [pipeline.gpu, pipeline.bind({ rows: scratch, range, weight, overflowed: overflow.buffer })]
   }
 
   async #takeSlot (): Promise<Slot> {

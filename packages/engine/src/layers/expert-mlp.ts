@@ -4,6 +4,7 @@ import type { ExpertConfig } from '../kernels/experts/expert-config.ts'
 import { combineExperts, groupExperts, routeExperts, routeLogits } from '../kernels/experts/expert-kernels.ts'
 import { expertTilesAlongY } from '../kernels/experts/expert-matmul.ts'
 import { chooseVariant, expertVariants, maxExpertTiles } from '../kernels/experts/expert-variants.ts'
+import type { ExpertVariant } from '../kernels/experts/expert-variants.ts'
 import type { Pipeline } from '../kernels/pipeline-cache.ts'
 import type { Bindings } from '../kernels/define-kernel.ts'
 import type { StepShape } from '../step-inputs.ts'
@@ -33,9 +34,7 @@ interface Bound {
   readonly group: GPUBindGroup
 }
 
-interface Variant {
-  readonly rows: number
-  readonly columns: number
+interface Variant extends Pick<ExpertVariant, 'rows' | 'columns' | 'upTo'> {
   readonly route: Bound
   /** None where tiles have one row: the route makes those. */
   readonly group: Bound | undefined
@@ -45,22 +44,20 @@ interface Variant {
 }
 
 /**
- * residual += Σ over a token's experts of share · down_e(activation(gate_e x) · up_e x), x the normed rows. Six dispatches, five for
- * tiles of one row, more where the weights are in several parts; the choice of experts never leaves the device. Batch invariant: a token's bits depend on
- * neither its neighbours nor how many there are.
+ * residual += Σ over a token's experts of share · down_e(activation(gate_e x) · up_e x), x the normed rows. Six dispatches, one
+ * less for tiles of one row, and one more for every further part of a weight; the choice of experts never leaves the device.
+ * Batch invariant: a token's bits depend on neither its neighbours nor how many there are.
  */
 export class ExpertMlp {
   readonly #config: ExpertConfig
   readonly #weights: ExpertMlpWeights
-  readonly #software: boolean
   readonly #logits: Bound
   readonly #combine: Bound
   readonly #variants: readonly Variant[]
 
-  private constructor (config: ExpertConfig, weights: ExpertMlpWeights, software: boolean, logits: Bound, combine: Bound, variants: readonly Variant[]) {
+  private constructor (config: ExpertConfig, weights: ExpertMlpWeights, logits: Bound, combine: Bound, variants: readonly Variant[]) {
     this.#config = config
     this.#weights = weights
-    this.#software = software
     this.#logits = logits
     this.#combine = combine
     this.#variants = variants
@@ -82,7 +79,7 @@ export class ExpertMlp {
     const [score, combine, ...variants] = await Promise.all([
       pipelines.get(routeLogits, { HIDDEN_SIZE: hiddenSize, NUM_EXPERTS: numExperts }),
       pipelines.get(combineExperts, { HIDDEN_SIZE: hiddenSize, TOP_K: expertsPerToken }),
-      ...expertVariants(config, device).map(async ({ rows, columns, gateUp, down }) => {
+      ...expertVariants(config, device).map(async ({ rows, columns, upTo, gateUp, down }) => {
         const singles = rows === 1
         const [route, group, toGated, toOutputs] = await Promise.all([
           pipelines.get(routeExperts, { ...sizes, NORMALIZE: Number(config.normalizeTopK), SINGLES: Number(singles), THREADS: software ? 32 : 128 }),
@@ -93,6 +90,7 @@ export class ExpertMlp {
         return {
           rows,
           columns,
+          upTo,
           route: bind(route, { logits, step, chosen, share, pairs, tiles }),
           group: group === undefined ? undefined : bind(group, { chosen, step, pairs, tiles }),
           gateUp: weights.gateUp.parts.map(({ buffer, extent }) => bind(toGated, { x: normed, weight: buffer, part: extent, pairs, tiles, y: gated })),
@@ -100,14 +98,14 @@ export class ExpertMlp {
         }
       })
     ])
-    return new ExpertMlp(config, weights, software,
+    return new ExpertMlp(config, weights,
       bind(score, { x: normed, router: weights.router, step, logits }),
       bind(combine, { y: outputs, share, step, residual }),
       variants)
   }
 
   record (list: CommandList, { tokens }: Pick<StepShape, 'tokens'>): void {
-    const variant = chooseVariant(this.#variants, tokens, this.#config, this.#software)
+    const variant = chooseVariant(this.#variants, tokens, this.#config)
     if (variant === undefined || tokens === 0) return
     const { numExperts, hiddenSize } = this.#config
     const dispatch = (label: string, { pipeline, group }: Bound, grid: readonly [number, number, number]): void => list.dispatch(label, pipeline, group, grid)

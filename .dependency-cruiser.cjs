@@ -87,17 +87,17 @@ module.exports = {
     },
     {
       name: 'server-builds-an-engine-in-few-places',
-      comment: 'The server process never touches the GPU: only the engine process, bench and eval load the engine.',
+      comment: 'The server process never touches the GPU: only the engine process, bench and eval load the engine. Headers of GGUF files are read without one.',
       severity: 'error',
       from: { path: '^apps/server/', pathNot: '^apps/server/src/(engine-process|bench|eval)/' },
-      to: { path: '^packages/engine/', pathNot: '^packages/engine/src/contract\\.ts$', dependencyTypesNot: ['type-only'] }
+      to: { path: '^packages/engine/', pathNot: '^packages/engine/src/(contract|gguf)\\.ts$', dependencyTypesNot: ['type-only'] }
     },
     {
       name: 'packages-are-entered-by-the-door',
       comment: 'Another package is its exports, never a file of its src.',
       severity: 'error',
       from: { path: '^(apps|packages)/([^/]+)/' },
-      to: { path: '^(apps|packages)/', pathNot: ['^$1/$2/', '^packages/[^/]+/src/index\\.ts$', '^packages/engine/src/(contract|greedy-sampling)\\.ts$'] }
+      to: { path: '^(apps|packages)/', pathNot: ['^$1/$2/', '^packages/[^/]+/src/index\\.ts$', '^packages/engine/src/(contract|gguf|greedy-sampling)\\.ts$'] }
     },
     {
       name: 'one-file-opens-dawn',

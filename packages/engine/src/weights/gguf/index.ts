@@ -1,8 +1,2 @@
-export { FileSource } from '../byte-source.ts'
-export { readGgufHeader } from './header.ts'
-export type { GgufHeader } from './header.ts'
-export type { GgufTensorEntry } from './tensor-infos.ts'
-export type { GgmlTypeName } from './ggml-types.ts'
-export type { GgufNumbers, GgufValue } from './metadata-value.ts'
 export { openGguf } from './open-gguf.ts'
 export type { GgufModel } from './open-gguf.ts'

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { parseByteSize } from './cli/byte-size.ts'
 import type { SettingsSection } from './cli/settings.ts'
 import { httpConfigSchema } from './http-config.ts'
-import { DEFAULT_MODEL } from './models/index.ts'
+import { BUILT_IN_MODELS, DEFAULT_MODEL, MODEL_ALIASES } from './models/index.ts'
 
 const byteSize = z.string().transform((text, context) => {
   const bytes = parseByteSize(text)
@@ -26,9 +26,11 @@ const listenSchema = z.strictObject({
   port: z.int().min(0).max(65535).default(8000).describe('Port to listen on; 0 takes a free one')
 })
 
+const modelNames = [...Object.keys(BUILT_IN_MODELS), ...MODEL_ALIASES.map(({ name }) => name)]
+
 const modelSchema = z.strictObject({
   model: z.string().min(1).default(DEFAULT_MODEL).meta({ placeholder: 'name|path' })
-    .describe('Built-in model; owner/name[@revision] on the Hugging Face Hub, owner/name:QUANT of a GGUF one; or a directory with config.json, tokenizer.json and *.safetensors'),
+    .describe(`A name of Daybreak's own (${modelNames.join(', ')}); owner/name[@revision] on the Hugging Face Hub, owner/name:QUANT of a GGUF one; a .gguf file; or a directory with config.json, tokenizer.json and *.safetensors`),
   synthetic: z.string().min(1).optional().meta({ placeholder: 'shape' })
     .describe("Random weights of a named shape in place of the model's, to measure speed; the text is noise"),
   seed: z.int().min(0).max(0xffffffff).default(0).describe('Seed of synthetic weights')

@@ -124,6 +124,7 @@ function helpOf (section: SettingsSection, key: string, schema: z.ZodType): stri
   const value = defaultOf(schema)
   const notes = [`env: ${variableOf(section, key)}${kind === 'switch' ? `=${String(value !== true)}` : ''}`]
   if (kind === 'list') notes.unshift('repeatable; comma-separated in the variable')
+  if (Array.isArray(value) && value.length > 0) notes.unshift(`default: ${value.join(', ')}`)
   if (kind === 'value' && schema.meta()?.['placeholder'] === undefined && allowedValues(schema).startsWith('one of ')) notes.unshift(allowedValues(schema))
   if (kind === 'value' && (value !== undefined || schema instanceof z.ZodPrefault)) notes.unshift(`default: ${String(value ?? 'auto')}`)
   return `${schema.description ?? ''} (${notes.join('; ')})`

@@ -34,7 +34,7 @@ const kinds: readonly Kind[] = [
 ]
 
 /** What the schedules went through, lest they pass by avoiding it. */
-const seen = { preemptions: 0, hits: 0, copies: 0, unknownTokens: 0, histories: 0, scored: 0 }
+const seen = { preemptions: 0, hits: 0, copies: 0, unknownTokens: 0, histories: 0, scored: 0, keptPrefixes: 0 }
 
 /** Prompts overlap often: a few stems, cut anywhere, with or without an ending of their own. */
 function randomRequest (random: SeededRandom, serial: number): RequestShape {
@@ -42,6 +42,8 @@ function randomRequest (random: SeededRandom, serial: number): RequestShape {
   const promptTokens = Array.from({ length: random.between(1, 40) }, (_, i) => (stem * 100 + i) % 1000)
   if (random.chance(0.6)) promptTokens.push(500 + serial % 400, ...promptTokens.slice(0, random.integer(5)))
   const isScored = random.chance(0.1)
+  const length = random.pick([3, 4, 9, 20])
+  const isMember = random.chance(0.4) && promptTokens.length >= length && promptTokens.slice(0, length).every((token, i) => token === stem * 100 + i)
   return {
     promptTokens,
     numChoices: random.chance(0.3) ? random.between(2, 4) : 1,
@@ -49,6 +51,7 @@ function randomRequest (random: SeededRandom, serial: number): RequestShape {
     stopTokens: random.chance(0.5) ? Array.from({ length: 60 }, () => random.integer(1000)) : [],
     priority: random.chance(0.2) ? random.between(-1, 1) : 0,
     promptLogprobs: isScored ? random.integer(4) : undefined,
+    prefixGroup: isMember ? { id: `${stem}/${length}`, length } : undefined,
     sampling: random.chance(0.3) ? { presencePenalty: 0.5 } : random.chance(0.5) ? { temperature: 1, seed: serial } : {}
   }
 }
@@ -76,6 +79,7 @@ for (const [index, kind] of kinds.entries()) {
         if (request !== undefined && random.chance(0.05)) harness.scheduler.pause(request.id)
         if (request !== undefined && random.chance(0.1)) harness.scheduler.resume(request.id)
         if (harness.numInFlight < depth && random.chance(0.8)) harness.submit()
+        seen.keptPrefixes += harness.kvCache.numSequences - harness.scheduler.stats().numRunning
         if (harness.numInFlight === depth || random.chance(0.3)) harness.complete()
       }
       for (const { id } of requests) harness.scheduler.resume(id)
@@ -106,7 +110,7 @@ for (const [index, kind] of kinds.entries()) {
   }
 }
 
-t.test('the random schedules preempted, reused, copied, ran ahead of token values, counted and scored', async t => {
+t.test('the random schedules preempted, reused, copied, ran ahead of token values, counted, scored and kept prefixes', async t => {
   t.comment(JSON.stringify(seen))
   for (const [name, count] of Object.entries(seen)) t.ok(count > 50, `${name}: ${count}`)
 })

@@ -4,8 +4,8 @@ import type { Sequence } from './sequence.ts'
 import type { StepPlan } from './step-plan.ts'
 
 /**
- * Puts every runnable decode into the step, in order. When one finds no block to grow into, sequences behind it give theirs
- * up, the last first; so the first in order never does.
+ * Puts every runnable decode into the step, in order. When one finds no block to grow into, prefixes that are only kept give theirs
+ * up, and then sequences behind it, the last first; so the first in order never does.
  *
  * @param onExhausted ends a sequence that has been preempted `maxPreemptions` times already
  */
@@ -16,6 +16,7 @@ export function planDecodes (
     const isDecode = sequence.isPromptComputed && sequence.numRemaining === 1
     if (!holdsBlocks(sequence) || sequence.group.paused || !isDecode) continue
     while (residency.kvCache.grow(sequence.id, sequence.numComputed + 1) === undefined) {
+      if (residency.prefixes.makeRoom() || (residency.running.size === 1 && residency.prefixes.releaseAll())) continue
       const victim = lastToServe(residency, sequence)
       if (victim.numPreemptions >= maxPreemptions) onExhausted(victim)
       else residency.preempt(victim)

@@ -16,6 +16,20 @@ export interface GenerationRequest {
   readonly priority: number
   /** `undefined`: none; n: score every prompt token with its n most likely alternatives (turns prefix reuse off for it). */
   readonly promptLogprobs: number | undefined
+  /** Absent: it shares what happens to be cached. */
+  readonly prefixGroup?: PrefixGroupMembership | undefined
+}
+
+/**
+ * Requests known to begin alike. Their prefix is computed once, while the others wait for it, and keeps its KV blocks as long as one
+ * of them is unfinished, which a cache that forgets what was used longest ago does not promise.
+ * @see BatchLLM (arXiv 2412.03594)
+ */
+export interface PrefixGroupMembership {
+  /** The same for all members, and for nobody else. */
+  readonly id: string
+  /** Tokens that all members' prompts begin with. Whole blocks of them are shared. */
+  readonly length: number
 }
 
 export interface ChoiceRequest {

@@ -12,7 +12,7 @@ export function planPrefills (residency: Residency, plan: StepPlan, config: Sche
   }
   for (const sequence of residency.waiting) {
     if (plan.isFull) return
-    if (sequence.group.paused || awaitsSibling(sequence)) continue
+    if (sequence.group.paused || awaitsSibling(sequence) || residency.prefixes.isComputedByOther(sequence)) continue
     // Nobody overtakes: whoever is next in order gets the next blocks, and so is never starved by smaller ones.
     // A preempted sequence whose newest token is in flight is next as soon as the token is known.
     if (sequence.numInFlight > 0 || !admitMakingRoom(sequence, residency, plan)) return
@@ -47,14 +47,20 @@ function awaitsSibling (sequence: Sequence): boolean {
 }
 
 /**
- * Admits, at the cost of sequences whose readers have paused: their blocks and rows do nobody good. One of them a step while
+ * Admits, at the cost of prefixes kept for those behind it, and of sequences whose readers have paused: their blocks and rows do nobody good. One of them a step while
  * others make progress, as these may soon give back enough; all if otherwise nothing would run.
  */
 function admitMakingRoom (sequence: Sequence, residency: Residency, plan: StepPlan): boolean {
   for (let madeRoom = false; !residency.admit(sequence); madeRoom = true) {
+    if (residency.hasFreeRow && giveUpPrefixes(sequence, residency)) continue
     const paused = residency.running.findLast(({ group }) => group.paused)
     if (paused === undefined || (madeRoom && !plan.isEmpty)) return false
     residency.preempt(paused)
   }
   return true
+}
+
+/** Where nothing runs, also the prefix that the sequence itself would share: beside it a prompt as large as the cache has no room. */
+function giveUpPrefixes (sequence: Sequence, { prefixes, running }: Residency): boolean {
+  return prefixes.makeRoom(sequence) || (running.size === 0 && prefixes.releaseAll())
 }

@@ -3,6 +3,8 @@ import type { KVCache } from '@daybreak/kvcache'
 import { blocksFor } from '@daybreak/kvcache'
 import { invariant } from './errors.ts'
 import type { SchedulerConfig } from './config.ts'
+import { SharedPrefixes } from './prefix-groups/shared-prefixes.ts'
+import type { PrefixSource } from './prefix-groups/shared-prefixes.ts'
 import type { Sequence } from './sequence.ts'
 import { SequenceList } from './sequence-list.ts'
 
@@ -14,6 +16,7 @@ export class Residency {
   readonly waiting = new SequenceList()
   readonly running = new SequenceList()
   readonly kvCache: KVCache
+  readonly prefixes: SharedPrefixes
   readonly maxRunning: number
   readonly #watermarkBlocks: number
   /** Free rows; the last is taken next. */
@@ -22,10 +25,16 @@ export class Residency {
 
   constructor (kvCache: KVCache, limits: RunnerLimits, config: SchedulerConfig) {
     this.kvCache = kvCache
+    this.prefixes = new SharedPrefixes(kvCache)
     // A step must be able to carry every running sequence's decode.
     this.maxRunning = Math.min(limits.maxSequences, limits.maxBatchedTokens, limits.maxLogitRows)
     this.#watermarkBlocks = Math.ceil(config.watermark * kvCache.config.numBlocks)
     this.#freeRows = Array.from({ length: this.maxRunning }, (_, i) => this.maxRunning - 1 - i)
+  }
+
+  /** Another sequence could run if there were blocks for it. */
+  get hasFreeRow (): boolean {
+    return this.#freeRows.length > 0
   }
 
   get numPreemptions (): number {
@@ -45,6 +54,7 @@ export class Residency {
     sequence.phase = 'running'
     sequence.stateRow = stateRow
     sequence.historyDue = sequence.carriesPenalty
+    this.prefixes.admitted(sequence)
     return true
   }
 
@@ -63,11 +73,13 @@ export class Residency {
     if (sequence.phase === 'running') this.#leaveRunning(sequence)
     else this.waiting.delete(sequence)
     sequence.phase = 'finished'
+    if (sequence.group.isFinished) this.prefixes.leave(sequence.group)
   }
 
   /** @throws SchedulerInvariantError or KVCacheInvariantError when rows, blocks and lists disagree. */
   checkInvariants (): void {
     this.kvCache.checkInvariants()
+    this.prefixes.checkInvariants()
     const rows = new Set(this.#freeRows)
     for (const { id, phase, stateRow, numComputed } of this.running) {
       invariant(phase === 'running', 'sequence in the wrong list', { id, phase })
@@ -78,32 +90,37 @@ export class Residency {
     }
     invariant(rows.size === this.maxRunning, 'state row lost', { known: rows.size, rows: this.maxRunning })
     for (const { id, phase } of this.waiting) invariant(phase === 'waiting', 'sequence in the wrong list', { id, phase })
-    invariant(this.kvCache.numSequences === this.running.size, 'blocks held by a sequence that is not running')
+    invariant(this.kvCache.numSequences === this.running.size + this.prefixes.numKept, 'blocks held by a sequence that is not running')
   }
 
-  /** Shares a sibling's prompt or a cached prefix, whichever is longer, and takes blocks for the rest. */
+  /** Shares a sibling's prompt, its group's prefix or a cached one, whichever is longest, and takes blocks for the rest. */
   #takeBlocks (sequence: Sequence): boolean {
     const { group, tokens } = sequence
     sequence.scoring = group.awaitsScores && sequence === group.leader
-    const source = sequence.scoring ? undefined : group.forkSource(sequence)
-    // The last prompt token is computed again: its logits yield this choice's own first token.
-    const numShared = group.numPromptTokens - 1
+    const source = sequence.scoring ? undefined : this.#forkSource(sequence)
     const reserveBlocks = this.running.size === 0 ? 0 : this.#watermarkBlocks + this.running.size + 1
-    if (source !== undefined && this.kvCache.matchPrefix(tokens).numTokens < numShared) {
-      return this.#fork(source, sequence, numShared, reserveBlocks)
+    if (source !== undefined && this.kvCache.matchPrefix(tokens).numTokens < source.numTokens) {
+      return this.#fork(source, sequence, reserveBlocks)
     }
     const match = this.kvCache.admit(sequence.id, tokens, { reusePrefix: !sequence.scoring, reserveBlocks })
     sequence.numComputed = match?.numTokens ?? 0
     return match !== undefined
   }
 
-  #fork (source: Sequence, sequence: Sequence, numShared: number, reserveBlocks: number): boolean {
+  #forkSource (sequence: Sequence): PrefixSource | undefined {
+    const sibling = sequence.group.forkSource(sequence)
+    if (sibling === undefined) return this.prefixes.sourceOf(sequence)
+    // The last prompt token is computed again: its logits yield this choice's own first token.
+    return { holder: sibling.id, numTokens: sequence.group.numPromptTokens - 1 }
+  }
+
+  #fork ({ holder, numTokens: numShared }: PrefixSource, sequence: Sequence, reserveBlocks: number): boolean {
     const { blockSize } = this.kvCache.config
     const numTokens = sequence.tokens.length
     // A shared block that is partly used counts as new: it is copied at the first write, which is now.
     const numNew = blocksFor(numTokens, blockSize) - Math.floor(numShared / blockSize)
     if (this.kvCache.numFree < numNew + reserveBlocks) return false
-    this.kvCache.fork(source.id, sequence.id, numShared)
+    this.kvCache.fork(holder, sequence.id, numShared)
     this.kvCache.grow(sequence.id, numTokens)
     sequence.numComputed = numShared
     return true

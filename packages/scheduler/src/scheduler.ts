@@ -77,6 +77,7 @@ export class Scheduler {
     const maxLength = maxLengthOf(request, this.#limits)
     if (request.choices.every(({ outputTokens }) => outputTokens.length === 0)) this.#checkQueue(request.promptTokens.length)
     const group = new SequenceGroup(request, this.#numArrivals++, this.#clock.now(), maxLength)
+    this.#residency.prefixes.join(group)
     this.#groups.set(group.id, group)
     for (const sequence of group.sequences) this.#residency.waiting.add(sequence)
     for (const sequence of group.sequences) {
@@ -174,6 +175,7 @@ export class Scheduler {
     sequence.historyDue = false
     if (samples) sequence.numInFlight++
     this.#kvCache.commit(sequence.id, tokens, sequence.numComputed)
+    this.#residency.prefixes.advanced(sequence)
   }
 
   #acceptToken (sequence: Sequence, { token, logprob, topLogprobs }: SampledToken): void {

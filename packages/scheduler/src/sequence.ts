@@ -1,7 +1,7 @@
 import type { SamplingParams, ScoredToken } from '@daybreak/engine/contract'
 import { sequenceId } from '@daybreak/kvcache'
 import type { SequenceId, TokenId } from '@daybreak/kvcache'
-import type { GenerationRequest } from './generation.ts'
+import type { GenerationRequest, PrefixGroupMembership } from './generation.ts'
 
 /** `waiting`: holds nothing. `running`: holds a state row and KV blocks. `finished`: holds nothing and never will. */
 export type SequencePhase = 'waiting' | 'running' | 'finished'
@@ -89,6 +89,8 @@ export class SequenceGroup {
   readonly sequences: readonly Sequence[]
   /** Alternatives to report per prompt token; undefined: the prompt is not scored. */
   readonly promptLogprobs: number | undefined
+  /** Undefined: in no group whose prefix is to be shared. */
+  readonly prefixGroup: PrefixGroupMembership | undefined
   readonly #scores: ScoredToken[] = []
   scoresReported = false
   paused = false
@@ -106,6 +108,8 @@ export class SequenceGroup {
     // Scores go out before the first token, so a request resumed with output has had them.
     const resumed = request.choices.some(({ outputTokens }) => outputTokens.length > 0)
     this.promptLogprobs = resumed ? undefined : request.promptLogprobs
+    // What is scored is computed anew, all of it.
+    this.prefixGroup = this.promptLogprobs === undefined ? request.prefixGroup : undefined
     this.sequences = request.choices.map(({ sampling, outputTokens }, choice) =>
       new Sequence(this, choice, sampling, outputTokens, maxLength))
   }

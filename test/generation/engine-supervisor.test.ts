@@ -48,6 +48,7 @@ t.test('the queue is bounded in requests and in prompt tokens, and scheduling ma
   engine.supervisor.generate(aRequest({ id: 'c' }))
   engine.supervisor.generate(aRequest({ id: 'd' }))
   t.throws(() => engine.supervisor.generate(aRequest({ id: 'e' })), { code: 'SERVER_QUEUE_FULL', details: { numWaiting: 3, limit: 3 } })
+  await readAll(engine.supervisor.generate({ ...aRequest({ id: 'g', promptTokens: long }), background: true }))
   await readAll(first)
   await readAll(engine.supervisor.generate(aRequest({ id: 'f', promptTokens: long })))
 })

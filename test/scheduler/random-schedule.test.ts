@@ -51,6 +51,7 @@ function randomRequest (random: SeededRandom, serial: number): RequestShape {
     stopTokens: random.chance(0.5) ? Array.from({ length: 60 }, () => random.integer(1000)) : [],
     priority: random.chance(0.2) ? random.between(-1, 1) : 0,
     promptLogprobs: isScored ? random.integer(4) : undefined,
+    background: random.chance(0.25),
     prefixGroup: isMember ? { id: `${stem}/${length}`, length } : undefined,
     sampling: random.chance(0.3) ? { presencePenalty: 0.5 } : random.chance(0.5) ? { temperature: 1, seed: serial } : {}
   }

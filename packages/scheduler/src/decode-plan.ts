@@ -7,19 +7,21 @@ import type { StepPlan } from './step-plan.ts'
  * Puts every runnable decode into the step, in order. When one finds no block to grow into, prefixes that are only kept give theirs
  * up, and then sequences behind it, the last first; so the first in order never does.
  *
+ * @param background whether to plan background work, or all other
  * @param onExhausted ends a sequence that has been preempted `maxPreemptions` times already
  */
 export function planDecodes (
-  residency: Residency, plan: StepPlan, maxPreemptions: number, onExhausted: (sequence: Sequence) => void
+  residency: Residency, plan: StepPlan, background: boolean, maxPreemptions: number, onExhausted: (sequence: Sequence) => void
 ): void {
   for (const sequence of residency.running) {
     const isDecode = sequence.isPromptComputed && sequence.numRemaining === 1
-    if (!holdsBlocks(sequence) || sequence.group.paused || !isDecode) continue
+    if (!holdsBlocks(sequence) || sequence.group.paused || !isDecode || sequence.group.background !== background) continue
     while (residency.kvCache.grow(sequence.id, sequence.numComputed + 1) === undefined) {
       if (residency.prefixes.makeRoom() || (residency.running.size === 1 && residency.prefixes.releaseAll())) continue
       const victim = lastToServe(residency, sequence)
-      if (victim.numPreemptions >= maxPreemptions) onExhausted(victim)
-      else residency.preempt(victim)
+      const counts = !victim.group.background || background
+      if (counts && victim.numPreemptions >= maxPreemptions) onExhausted(victim)
+      else residency.preempt(victim, sequence)
       if (victim === sequence) break
     }
     if (holdsBlocks(sequence)) plan.add({ sequence, start: sequence.numComputed, numTokens: 1, samples: true, numScores: undefined })

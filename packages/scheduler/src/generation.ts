@@ -16,6 +16,11 @@ export interface GenerationRequest {
   readonly priority: number
   /** `undefined`: none; n: score every prompt token with its n most likely alternatives (turns prefix reuse off for it). */
   readonly promptLogprobs: number | undefined
+  /**
+   * Work that nobody waits for: behind everything else, whatever its priority, and outside the queue's bounds. It runs in steps that
+   * have nothing else to do, and gives up its place for whoever comes; that does not count against it.
+   */
+  readonly background?: boolean | undefined
   /** Absent: it shares what happens to be cached. */
   readonly prefixGroup?: PrefixGroupMembership | undefined
 }

@@ -3,16 +3,19 @@ import type { Residency } from './residency.ts'
 import type { Sequence } from './sequence.ts'
 import type { StepPlan } from './step-plan.ts'
 
-/** Gives what the decodes have left of the step to prompts: first those already begun, then new ones. All in order. */
-export function planPrefills (residency: Residency, plan: StepPlan, config: SchedulerConfig): void {
+/**
+ * Gives what the decodes have left of the step to prompts: first those already begun, then new ones. All in order.
+ * @param background whether to plan background work, or all other
+ */
+export function planPrefills (residency: Residency, plan: StepPlan, background: boolean, config: SchedulerConfig): void {
   const planned = new Set(plan.forwards.map(({ sequence }) => sequence))
   for (const sequence of residency.running) {
     if (plan.isFull) return
-    if (!sequence.group.paused && !planned.has(sequence)) planChunk(sequence, plan, config)
+    if (sequence.group.background === background && !sequence.group.paused && !planned.has(sequence)) planChunk(sequence, plan, config)
   }
   for (const sequence of residency.waiting) {
     if (plan.isFull) return
-    if (sequence.group.paused || awaitsSibling(sequence) || residency.prefixes.isComputedByOther(sequence)) continue
+    if (sequence.group.background !== background || sequence.group.paused || awaitsSibling(sequence) || residency.prefixes.isComputedByOther(sequence)) continue
     // Nobody overtakes: whoever is next in order gets the next blocks, and so is never starved by smaller ones.
     // A preempted sequence whose newest token is in flight is next as soon as the token is known.
     if (sequence.numInFlight > 0 || !admitMakingRoom(sequence, residency, plan)) return
@@ -47,15 +50,21 @@ function awaitsSibling (sequence: Sequence): boolean {
 }
 
 /**
- * Admits, at the cost of prefixes kept for those behind it, and of sequences whose readers have paused: their blocks and rows do nobody good. One of them a step while
- * others make progress, as these may soon give back enough; all if otherwise nothing would run.
+ * Admits, at the cost of prefixes kept for those behind it, of background work where this is none, and of sequences whose readers
+ * have paused: their blocks and rows do nobody good. One of the last a step while others make progress, as these may soon give
+ * back enough; all if otherwise nothing would run.
  */
 function admitMakingRoom (sequence: Sequence, residency: Residency, plan: StepPlan): boolean {
   for (let madeRoom = false; !residency.admit(sequence); madeRoom = true) {
     if (residency.hasFreeRow && giveUpPrefixes(sequence, residency)) continue
+    const behind = sequence.group.background ? undefined : residency.running.findLast(({ group }) => group.background)
+    if (behind !== undefined) {
+      residency.preempt(behind, sequence)
+      continue
+    }
     const paused = residency.running.findLast(({ group }) => group.paused)
     if (paused === undefined || (madeRoom && !plan.isEmpty)) return false
-    residency.preempt(paused)
+    residency.preempt(paused, sequence)
   }
   return true
 }

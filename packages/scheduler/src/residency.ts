@@ -58,12 +58,21 @@ export class Residency {
     return true
   }
 
-  /** Puts a running sequence back among the waiting; it keeps its tokens and its place in the order, and computes anew. */
-  preempt (sequence: Sequence): void {
+  /** Some of the work of a kind could be scheduled, if not in this step. */
+  hasWork (background: boolean): boolean {
+    const isMeant = ({ group }: Sequence): boolean => group.background === background && !group.paused
+    return this.running.some(isMeant) || this.waiting.some(isMeant)
+  }
+
+  /**
+   * Puts a running sequence back among the waiting; it keeps its tokens and its place in the order, and computes anew.
+   * @param inFavourOf background work that gives way to other work may do so any number of times
+   */
+  preempt (sequence: Sequence, inFavourOf: Sequence): void {
     this.#leaveRunning(sequence)
     sequence.phase = 'waiting'
     sequence.numComputed = 0
-    sequence.numPreemptions++
+    if (!sequence.group.background || inFavourOf.group.background) sequence.numPreemptions++
     this.#numPreemptions++
     this.waiting.add(sequence)
   }

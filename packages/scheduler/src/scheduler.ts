@@ -18,7 +18,7 @@ import { StepsInFlight } from './steps-in-flight.ts'
  * `schedule` may be called again before that; steps complete in the order they were scheduled.
  *
  * Every step carries all runnable decodes; prompts get the rest of the token budget, in chunks. The order is priority (lower
- * first), then arrival. When blocks run out, the last in this order are preempted and computed again later, the first never.
+ * first), then arrival; background work runs when there is no other. When blocks run out, the last in this order are preempted and computed again later, the first never.
  */
 export class Scheduler {
   readonly #config: SchedulerConfig
@@ -75,7 +75,7 @@ export class Scheduler {
   add (request: GenerationRequest): void {
     if (this.#groups.has(request.id)) throw new DuplicateRequestError(request.id)
     const maxLength = maxLengthOf(request, this.#limits)
-    if (request.choices.every(({ outputTokens }) => outputTokens.length === 0)) this.#checkQueue(request.promptTokens.length)
+    if (request.background !== true && request.choices.every(({ outputTokens }) => outputTokens.length === 0)) this.#checkQueue(request.promptTokens.length)
     const group = new SequenceGroup(request, this.#numArrivals++, this.#clock.now(), maxLength)
     this.#residency.prefixes.join(group)
     this.#groups.set(group.id, group)
@@ -108,8 +108,9 @@ export class Scheduler {
   /** The next step, or undefined when nothing can run until a result, a request or a `resume` comes. */
   schedule (): ForwardBatch | undefined {
     const plan = new StepPlan(this.#limits)
-    planDecodes(this.#residency, plan, this.#config.maxPreemptions, sequence => this.#exhaust(sequence))
-    planPrefills(this.#residency, plan, this.#config)
+    this.#plan(plan, false)
+    // Every step that background work rides along in is a longer gap between two tokens that somebody waits for.
+    if (!this.#residency.hasWork(false) || plan.isEmpty) this.#plan(plan, true)
     if (plan.isEmpty) return undefined
     const step = this.#numSteps++
     const sequences = plan.forwards.map(forward => forwardSequence(forward, this.#kvCache))
@@ -153,9 +154,14 @@ export class Scheduler {
     invariant(numUnfinished === running.size + waiting.size, 'sequence in no list', { numUnfinished })
   }
 
+  #plan (plan: StepPlan, background: boolean): void {
+    planDecodes(this.#residency, plan, background, this.#config.maxPreemptions, sequence => this.#exhaust(sequence))
+    planPrefills(this.#residency, plan, background, this.#config)
+  }
+
   #checkQueue (numTokens: number): void {
     const { maxWaitingRequests, maxWaitingTokens } = this.#config
-    const queued = [...this.#groups.values()].filter(({ started }) => !started)
+    const queued = [...this.#groups.values()].filter(({ started, background }) => !started && !background)
     const waitingTokens = queued.reduce((sum, { numPromptTokens }) => sum + numPromptTokens, 0)
     // A request that is alone is let in however long it is.
     if (queued.length < maxWaitingRequests && (queued.length === 0 || waitingTokens + numTokens <= maxWaitingTokens)) return

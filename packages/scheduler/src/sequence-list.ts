@@ -22,6 +22,10 @@ export class SequenceList implements Iterable<Sequence> {
     if (this.#sequences[at] === sequence) this.#sequences.splice(at, 1)
   }
 
+  some (predicate: (sequence: Sequence) => boolean): boolean {
+    return this.#sequences.some(predicate)
+  }
+
   findLast (predicate: (sequence: Sequence) => boolean): Sequence | undefined {
     return this.#sequences.findLast(predicate)
   }

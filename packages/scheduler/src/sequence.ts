@@ -67,10 +67,11 @@ export class Sequence {
     return presencePenalty !== 0 || frequencyPenalty !== 0 || repetitionPenalty !== 1
   }
 
-  /** The order in which sequences are served: lower priority, then earlier arrival, then lower choice. */
+  /** The order in which sequences are served: background work last; then lower priority, earlier arrival, lower choice. */
   precedes (other: Sequence): boolean {
     const { group: a } = this
     const { group: b } = other
+    if (a.background !== b.background) return b.background
     if (a.priority !== b.priority) return a.priority < b.priority
     if (a.arrival !== b.arrival) return a.arrival < b.arrival
     return this.choice < other.choice
@@ -83,6 +84,7 @@ export class SequenceGroup {
   readonly promptTokens: readonly TokenId[]
   readonly stopTokens: ReadonlySet<TokenId>
   readonly priority: number
+  readonly background: boolean
   /** Counts requests in order of arrival. */
   readonly arrival: number
   readonly arrivedAt: number
@@ -103,6 +105,7 @@ export class SequenceGroup {
     this.promptTokens = request.promptTokens
     this.stopTokens = new Set(request.stopTokens)
     this.priority = request.priority
+    this.background = request.background ?? false
     this.arrival = arrival
     this.arrivedAt = arrivedAt
     // Scores go out before the first token, so a request resumed with output has had them.

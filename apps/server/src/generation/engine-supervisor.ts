@@ -110,7 +110,8 @@ export class EngineSupervisor implements GenerationService, AsyncDisposable {
     if (promptTokens + Math.min(1, request.maxTokens) > maxModelLen) throw new ContextLengthExceededError({ promptTokens, maxModelLen })
     if (this.#ids.has(request.id)) throw new DuplicateRequestError({ id: request.id })
     const handle = this.#nextHandle++
-    this.#admission.enter(handle, promptTokens)
+    // Whoever hands in background work hands in only so much at a time, and waits for it.
+    if (request.background !== true) this.#admission.enter(handle, promptTokens)
     this.#ids.add(request.id)
 
     const pending: PendingRequest = new PendingRequest(handle, request, new EventStream({

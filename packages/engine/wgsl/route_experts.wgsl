@@ -30,10 +30,13 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   let row = t * NUM_EXPERTS;
   let vectors = (NUM_EXPERTS + 3u) / 4u;
   var top = logits[row];
-  for (var e = thread; e < vectors * 4u; e += THREADS) {
-    let logit = logits[row + min(e, NUM_EXPERTS - 1u)];
-    top = max(top, logit);
-    keys[e >> 2u][e & 3u] = select(0u, key_of(logit), e < NUM_EXPERTS);
+  // A vector of keys is one thread's: WGSL lets an implementation write one component by rewriting the whole vector.
+  for (var v = thread; v < vectors; v += THREADS) {
+    let e = vec4<u32>(4u * v) + vec4<u32>(0u, 1u, 2u, 3u);
+    let at = vec4<u32>(row) + min(e, vec4<u32>(NUM_EXPERTS - 1u));
+    let four = vec4<f32>(logits[at.x], logits[at.y], logits[at.z], logits[at.w]);
+    top = max(max(top, max(four.x, four.y)), max(four.z, four.w));
+    keys[v] = select(vec4<u32>(0u), vec4<u32>(key_of(four.x), key_of(four.y), key_of(four.z), key_of(four.w)), e < vec4<u32>(NUM_EXPERTS));
   }
   // The barriers inside publish the keys too, those of the sum the best experts.
   top = workgroup_max(top, thread, THREADS);

@@ -52,6 +52,15 @@ t.test('Gemma 3 turns local layers by another base than global ones, in both spe
   t.match(old.attention, { qkNorm: 'head', scale: 0.25 })
 })
 
+t.test('Gemma 3\'s two rotary bases keep their defaults where a set of parameters names none', async t => {
+  const rotaries = (change: object): ModelConfig['rotaries'] => parse('Gemma3ForCausalLM', { sliding_window: 24, ...change }).rotaries
+  const both = [{ theta: 1e6, dim: 16, scaling: { type: 'linear', factor: 8 } }, { theta: 1e4, dim: 16, scaling: undefined }]
+  t.strictSame(rotaries({ rope_parameters: { full_attention: { rope_type: 'linear', factor: 8 }, sliding_attention: { rope_type: 'default' } } }), both)
+  t.strictSame(rotaries({ rope_parameters: { full_attention: { rope_type: 'linear', factor: 8 }, sliding_attention: null } }), both)
+  t.strictSame(rotaries({ rope_scaling: { rope_type: 'linear', factor: 8 } }), both)
+  t.equal(rotaries({ rope_local_base_freq: 2e4, rope_parameters: { full_attention: { rope_type: 'default' } } })[1]?.theta, 2e4)
+})
+
 t.test('of a Gemma 3 that also sees, the text model is taken, with the sizes its file leaves out', async t => {
   const config = parseModelConfig({ architectures: ['Gemma3ForConditionalGeneration'], eos_token_id: [1, 106], text_config: { hidden_size: 2560, intermediate_size: 10_240, num_hidden_layers: 34, sliding_window: 1024, rope_scaling: { factor: 8, rope_type: 'linear' } }, vision_config: {} })
   t.match(config, { numHeads: 8, numKVHeads: 4, headDim: 256, vocabSize: 262_208, eosTokenIds: [1, 106] })
@@ -64,12 +73,20 @@ t.test('Phi-3 turns a part of each head and chooses between two lists of divisor
   t.equal(config.rotaries[0]?.dim, 12)
   t.match(config.rotaries[0]?.scaling, { type: 'longrope', originalMaxPositionEmbeddings: 64, attentionFactor: Math.sqrt(1 + Math.log(4) / Math.log(64)) })
   t.throws(() => parse('Phi3ForCausalLM', { rope_scaling: longrope, original_max_position_embeddings: 64 }), { code: 'ENGINE_INVALID_MODEL_CONFIG' }, 'a divisor for each pair')
+  for (const type of ['su', 'yarn']) {
+    t.strictSame(parse('Phi3ForCausalLM', { partial_rotary_factor: 0.75, rope_scaling: { ...longrope, type }, original_max_position_embeddings: 64 }).rotaries, config.rotaries, `the first files called it ${type}`)
+  }
+  const factor2 = parse('Phi3ForCausalLM', { partial_rotary_factor: 0.75, rope_scaling: { ...longrope, factor: 2 }, original_max_position_embeddings: 64 })
+  t.match(factor2.rotaries[0]?.scaling, { attentionFactor: Math.sqrt(1 + Math.log(2) / Math.log(64)) }, 'a factor of its own decides the temperature')
 })
 
 t.test('SmolLM3 leaves every fourth layer without positions, or those its file lists', async t => {
   t.strictSame(rotaries(parse('SmolLM3ForCausalLM', { num_hidden_layers: 5 })), [0, 0, 0, undefined, 0])
   t.strictSame(rotaries(parse('SmolLM3ForCausalLM', { no_rope_layers: [0, 1] })), [undefined, 0])
   t.throws(() => parse('SmolLM3ForCausalLM', { no_rope_layers: [0] }), { code: 'ENGINE_INVALID_MODEL_CONFIG' })
+  const windowed = { use_sliding_window: true, sliding_window: 32, no_rope_layers: [0, 1] }
+  t.strictSame(windows(parse('SmolLM3ForCausalLM', windowed)), [32, undefined], 'and slides those, where it slides and lists no layers')
+  t.strictSame(windows(parse('SmolLM3ForCausalLM', { ...windowed, layer_types: ['full_attention', 'sliding_attention'] })), [undefined, 32])
 })
 
 t.test('OLMo 2 norms behind its branches and whole projections; Granite multiplies', async t => {

@@ -63,6 +63,22 @@ t.test('what a config leaves out or sets to null takes the defaults of transform
   t.strictSame(config.eosTokenIds, [])
 })
 
+t.test('a field that is left out takes its family\'s default, where one that is null means none', async t => {
+  const parse = (architecture: string, change: object): ReturnType<typeof parseModelConfig> => parseModelConfig({ ...tiny, head_dim: 16, architectures: [architecture], ...change })
+  const gemma = parse('Gemma2ForCausalLM', {})
+  t.match(gemma, { attention: { softcap: 50, scale: 1 / 16 }, logitSoftcap: 30, layers: [{ window: 4096 }, { window: undefined }] })
+  t.match(parse('Gemma2ForCausalLM', { attn_logit_softcapping: null, final_logit_softcapping: null }), { attention: { softcap: undefined }, logitSoftcap: undefined })
+  t.match(parse('MistralForCausalLM', {}).layers, [{ window: 4096 }, { window: 4096 }])
+  t.match(parse('MistralForCausalLM', { sliding_window: null }).layers, [{ window: undefined }, { window: undefined }])
+  t.match(parse('Qwen2ForCausalLM', { num_hidden_layers: 30, use_sliding_window: true }).layers.slice(27), [{ window: undefined }, { window: 4096 }, { window: 4096 }])
+  t.equal(parse('SmolLM3ForCausalLM', {}).rotaries[0]?.theta, 2_000_000)
+  t.equal(parse('SmolLM3ForCausalLM', { rope_parameters: { rope_type: 'default' } }).rotaries[0]?.theta, 2_000_000, 'in the newer spelling as well')
+  t.equal(parse('MixtralForCausalLM', { num_local_experts: 4, num_experts_per_tok: 2 }).rotaries[0]?.theta, 1_000_000)
+  const { rms_norm_eps: _, ...noEps } = tiny
+  const eps = (architecture: string): number => parseModelConfig({ ...noEps, architectures: [architecture] }).norm.eps
+  t.strictSame(['LlamaForCausalLM', 'Phi3ForCausalLM', 'Olmo2ForCausalLM'].map(eps), [1e-6, 1e-5, 1e-5])
+})
+
 t.test('several end tokens are kept', async t => {
   t.strictSame(parseModelConfig({ ...tiny, eos_token_id: [2, 7, 511] }).eosTokenIds, [2, 7, 511])
 })
@@ -84,12 +100,14 @@ t.test('what would change the computation and is not implemented is refused by n
     ['rope_scaling type', { rope_scaling: { type: 'mrope', factor: 2 } }],
     ['hidden_act', { hidden_act: 'gelu' }],
     ['hidden_activation', { hidden_activation: 'relu' }],
-    ['pretraining_tp', { pretraining_tp: 2 }],
     ['sliding_window', { sliding_window: 4096 }],
     ['attention_bias', { architectures: ['Phi3ForCausalLM'], attention_bias: true }],
     ['clip_qkv', { architectures: ['Olmo2ForCausalLM'], clip_qkv: 8 }],
     ['layer_types', { architectures: ['Gemma2ForCausalLM'], layer_types: ['sliding_attention', 'linear_attention'] }],
-    ['use_bidirectional_attention', { architectures: ['Gemma3ForCausalLM'], use_bidirectional_attention: true }]
+    ['use_bidirectional_attention', { architectures: ['Gemma3ForCausalLM'], use_bidirectional_attention: true }],
+    ['hidden_activation', { architectures: ['Gemma2ForCausalLM'], hidden_activation: 'gelu' }],
+    ['hidden_activation', { architectures: ['Gemma3ForCausalLM'], hidden_activation: 'gelu' }],
+    ['use_sliding_window', { architectures: ['Qwen3MoeForCausalLM'], use_sliding_window: true }]
   ]
   for (const [field, change] of unsupported) {
     t.throws(() => parseModelConfig({ ...tiny, ...change }), { code: 'ENGINE_UNSUPPORTED_MODEL', details: { field } }, JSON.stringify(change))
@@ -134,11 +152,47 @@ t.test('llama3 scaling needs all of its numbers, and room to interpolate', async
   }
 })
 
+t.test('YaRN and dynamic scaling carry the context as far as they stretch it, and no further than angles can be told apart', async t => {
+  const context = (scaling: object): number => parseModelConfig({ ...tiny, rope_scaling: scaling }).maxPositionEmbeddings
+  t.equal(context({ type: 'yarn', factor: 4, original_max_position_embeddings: 256 }), 1024)
+  t.equal(context({ type: 'yarn', factor: 4, original_max_position_embeddings: 64 }), 256, 'the file names the longer one itself')
+  t.equal(context({ type: 'yarn', factor: 4 }), 1024, 'without an original one the file names that')
+  t.equal(context({ type: 'dynamic', factor: 2 }), 512)
+  t.equal(context({ type: 'linear', factor: 4 }), 256)
+  t.equal(context({ type: 'dynamic', factor: 1e6 }), 16_777_216)
+})
+
+t.test('both spellings in one file must mean the same', async t => {
+  const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 64 }
+  t.match(parseModelConfig({ ...tiny, rope_parameters: { ...yarn, rope_theta: 20_000 }, rope_scaling: yarn }).rotaries, [{ theta: 20_000, scaling: { type: 'yarn' } }])
+  t.throws(() => parseModelConfig({ ...tiny, rope_parameters: { rope_type: 'default', rope_theta: 20_000 }, rope_scaling: yarn }), { code: 'ENGINE_INVALID_MODEL_CONFIG', details: { field: 'rope_scaling' } })
+  t.match(parseModelConfig({ ...tiny, rope_parameters: { ...yarn, rope_theta: 20_000 }, rope_scaling: {} }).rotaries, [{ scaling: { type: 'yarn' } }])
+})
+
+t.test('a rotary part that turns no dimension, or half a pair, is refused', async t => {
+  for (const factor of [0.05, 0.2]) {
+    t.throws(() => parseModelConfig({ ...tiny, partial_rotary_factor: factor }), { code: 'ENGINE_INVALID_MODEL_CONFIG', details: { field: 'partial_rotary_factor' } }, String(factor))
+  }
+  t.equal(parseModelConfig({ ...tiny, partial_rotary_factor: 0.25 }).rotaries[0]?.dim, 4)
+})
+
 t.test('anything but an object is refused', async t => {
   for (const json of [undefined, null, 7, 'text', [], [tiny]]) {
     t.throws(() => parseModelConfig(json), { code: 'ENGINE_INVALID_MODEL_CONFIG' })
   }
   t.throws(() => parseModelConfig({ ...tiny, rope_scaling: 'llama3' }), { code: 'ENGINE_INVALID_MODEL_CONFIG', details: { field: 'rope_scaling' } })
+})
+
+t.test('weights quantised by a method that is not read are refused by its name, whatever their files hold', async t => {
+  const methods: ReadonlyArray<readonly [unknown, object]> = [
+    ['fp8', { quantization_config: { quant_method: 'fp8', activation_scheme: 'dynamic', weight_block_size: [128, 128] } }],
+    ['bitsandbytes', { quantization_config: { quant_method: 'bitsandbytes', load_in_4bit: true, bnb_4bit_quant_type: 'nf4' } }],
+    [undefined, { quantization: { group_size: 64, bits: 4 } }]
+  ]
+  for (const [method, quantization] of methods) {
+    const directory = t.testdir({ 'config.json': JSON.stringify({ ...tiny, ...quantization }), 'model.safetensors': 'not one' })
+    await t.rejects(openModel({ type: 'directory', path: directory }), { code: 'ENGINE_UNSUPPORTED_MODEL', details: { field: 'quantization_config.quant_method', value: method } }, String(method))
+  }
 })
 
 t.test('a model directory is read through its config.json', async t => {

@@ -1,7 +1,8 @@
 import { InvalidModelConfigError, UnsupportedModelError } from '../errors.ts'
 import type { JsonFields } from './json-fields.ts'
 import type { AttentionConfig, LayerConfig, ModelConfig, NormConfig, TorchDtype } from './model-config.ts'
-import { longestContext, readRotaryConfig } from './rotary.ts'
+import { readRotaryConfig } from './read-rotary.ts'
+import { MAX_POSITIONS, longestContext } from './rotary.ts'
 
 /** What a family adds to the fields that all of them write alike. */
 export interface FamilyTraits {
@@ -10,8 +11,10 @@ export interface FamilyTraits {
   readonly layer?: (layer: number) => Partial<LayerConfig>
   /** The family's default, where the file may leave it out. */
   readonly tieWordEmbeddings?: boolean
+  /** The longest context that can be computed, where the file names a longer one. */
+  readonly longestContext?: number | undefined
   readonly rest?: Partial<Pick<ModelConfig,
-    'activation' | 'rotaries' | 'mlpBias' | 'experts' | 'embeddingScale' | 'residualScale' | 'logitScale' | 'logitSoftcap' | 'headDim' | 'maxPositionEmbeddings'>>
+    'activation' | 'rotaries' | 'mlpBias' | 'experts' | 'embeddingScale' | 'residualScale' | 'logitScale' | 'logitSoftcap'>>
 }
 
 // Each bound is several times what the largest published model uses, and keeps every product of two of them below 2^53.
@@ -21,7 +24,6 @@ const MAX_LAYERS = 1_024
 const MAX_HEADS = 1_024
 const MAX_HEAD_DIM = 1_024
 const MAX_VOCAB = 4_194_304
-const MAX_POSITIONS = 16_777_216
 
 /**
  * The configuration of a decoder: common fields from the file, the rest from the family.
@@ -31,7 +33,7 @@ export function decoderConfig (architecture: string, fields: JsonFields, traits:
   const { attention, norm, rest = {} } = traits
   const hiddenSize = fields.integer('hidden_size', { min: 1, max: MAX_HIDDEN })
   const { numHeads, numKVHeads, headDim } = readHeads(fields)
-  const maxPositionEmbeddings = rest.maxPositionEmbeddings ?? readMaxPositions(fields)
+  const maxPositionEmbeddings = readMaxPositions(fields)
   const vocabSize = fields.integer('vocab_size', { min: 1, max: MAX_VOCAB })
   const rotaries = rest.rotaries ?? [readRotaryConfig(fields, { headDim, maxPositionEmbeddings })]
   const layers = Array.from({ length: readNumLayers(fields) }, (_, layer): LayerConfig =>
@@ -44,12 +46,12 @@ export function decoderConfig (architecture: string, fields: JsonFields, traits:
     numKVHeads,
     headDim,
     vocabSize,
-    maxPositionEmbeddings: longestContext(rotaries[0] ?? { theta: 1, dim: 2, scaling: undefined }, maxPositionEmbeddings),
+    maxPositionEmbeddings: Math.min(longestContext(rotaries[0] ?? { theta: 1, dim: 2, scaling: undefined }, maxPositionEmbeddings), traits.longestContext ?? Infinity),
     layers: Object.freeze(layers),
     rotaries: Object.freeze(rotaries),
     attention: Object.freeze({ scale: headDim ** -0.5, softcap: undefined, qkvBias: false, outputBias: false, qkNorm: undefined, ...attention }),
     norm: Object.freeze({ eps: fields.number('rms_norm_eps', { above: 0, max: 0.1, default: 1e-6 }), placement: 'before', addsOne: false, ...norm }),
-    activation: rest.activation ?? readActivation(fields),
+    activation: rest.activation ?? readActivation(fields, fields.get('hidden_activation') === undefined ? 'hidden_act' : 'hidden_activation', 'silu'),
     mlpBias: rest.mlpBias ?? false,
     experts: rest.experts === undefined ? undefined : Object.freeze(rest.experts),
     embeddingScale: rest.embeddingScale ?? 1,
@@ -86,6 +88,15 @@ export function readHeads (fields: JsonFields): { readonly numHeads: number, rea
   return { numHeads, numKVHeads, headDim }
 }
 
+/**
+ * Biases of attention's projections. Transformers' families have one field for all four; `attention_out_bias`, as Seed-OSS calls it,
+ * stands for the output's where that is not like the others, which GGUF files of Llamas may say.
+ */
+export function readAttentionBias (fields: JsonFields): Pick<AttentionConfig, 'qkvBias' | 'outputBias'> {
+  const qkvBias = fields.boolean('attention_bias', false)
+  return { qkvBias, outputBias: fields.boolean('attention_out_bias', qkvBias) }
+}
+
 /** Experts of a mixture, under the family's own name for their number. */
 export function readExpertCounts (fields: JsonFields, countField: string): { readonly count: number, readonly perToken: number } {
   const count = fields.integer(countField, { min: 1, max: 256 })
@@ -101,7 +112,7 @@ export function refuseField (fields: JsonFields, field: string, supported: strin
  * The window of each layer, from `layer_types` where the file lists them, else by the family's rule. A model whose layers slide
  * must say how far.
  */
-export function windowOf (fields: JsonFields, slides: (layer: number) => boolean, options: { readonly default?: number } = {}): (layer: number) => number | undefined {
+export function windowOf (fields: JsonFields, slides: (layer: number) => boolean): (layer: number) => number | undefined {
   const types = fields.get('layer_types')
   if (types !== undefined && (!Array.isArray(types) || types.length !== readNumLayers(fields))) {
     throw new InvalidModelConfigError({ field: 'layer_types', value: types, expected: 'one entry per layer' })
@@ -112,14 +123,13 @@ export function windowOf (fields: JsonFields, slides: (layer: number) => boolean
       throw new UnsupportedModelError({ field: 'layer_types', value: type, supported: 'sliding_attention and full_attention' })
     }
     const isSliding = type === undefined ? slides(layer) : type === 'sliding_attention'
-    return isSliding ? fields.integer('sliding_window', { min: 1, max: MAX_POSITIONS, ...options }) : undefined
+    return isSliding ? fields.integer('sliding_window', { min: 1, max: MAX_POSITIONS }) : undefined
   }
 }
 
-/** The gate's activation under either of its names. @throws UnsupportedModelError */
-function readActivation (fields: JsonFields): ModelConfig['activation'] {
-  const field = fields.get('hidden_activation') === undefined ? 'hidden_act' : 'hidden_activation'
-  const activation = fields.get(field) ?? 'silu'
+/** The gate's activation. @throws UnsupportedModelError */
+export function readActivation (fields: JsonFields, field: string, otherwise: string): ModelConfig['activation'] {
+  const activation = fields.get(field) ?? otherwise
   if (activation === 'silu' || activation === 'swish') return 'silu'
   if (activation === 'gelu_pytorch_tanh') return 'gelu-tanh'
   return refuseField(fields, field, 'silu and gelu_pytorch_tanh')

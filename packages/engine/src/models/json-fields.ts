@@ -16,12 +16,15 @@ export class JsonFields {
     this.#path = path
   }
 
-  /** @param path prefix of the field names in errors: `''`, or `'rope_scaling.'` for a nested object */
-  static of (json: unknown, path: string): JsonFields {
+  /**
+   * @param path prefix of the field names in errors: `''`, or `'rope_scaling.'` for a nested object
+   * @param defaults taken for fields that are absent; one that is null stays so
+   */
+  static of (json: unknown, path: string, defaults: object = {}): JsonFields {
     if (typeof json !== 'object' || json === null || Array.isArray(json)) {
       throw new InvalidModelConfigError({ field: path === '' ? 'the whole file' : path.slice(0, -1), value: json, expected: 'an object' })
     }
-    return new JsonFields(json, path)
+    return new JsonFields({ ...defaults, ...json }, path)
   }
 
   get (field: string): unknown {

@@ -10,9 +10,9 @@ import type { ModelConfig } from './model-config.ts'
  * @throws UnsupportedModelError for an architecture, or anything of a known one that changes the computation, that is not implemented
  */
 export function parseModelConfig (json: unknown): ModelConfig {
-  const fields = JsonFields.of(json, '')
-  const architecture = readArchitecture(fields)
-  return familyOf(architecture).parse(architecture, fields)
+  const architecture = readArchitecture(JsonFields.of(json, ''))
+  const family = familyOf(architecture)
+  return family.parse(architecture, JsonFields.of(json, '', family.defaults))
 }
 
 /** The family of an architecture. @throws UnsupportedModelError naming the known ones */

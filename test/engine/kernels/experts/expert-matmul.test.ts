@@ -130,6 +130,14 @@ for (const [how, k, n, epilogue] of [['by experts', 36, 33, 'store'], ['by colum
   })
 }
 
+gpuTest('a gated product too large for f16 becomes its largest number, not infinity', whole, async (t, gpu) => {
+  const shape = { rows: 1, columns: 32, splits: 1, parallelSplits: false, epilogue: 'silu-gate' } as const
+  const gate = Float64Array.from([256, 0, 0, 0, 256, 0, 0, 0, 1, 0, 0, 0])
+  const up = Float64Array.from([256, 0, 0, 0, -256, 0, 0, 0, 1, 0, 0, 0])
+  const y = await multiply(t, gpu, shape, { k: 4, n: 3, x: Float64Array.from([64, 0, 0, 0]), projections: [[gate], [up]], chosen: [0], pairsPerRow: 1, storage: 'f16', activation: 'f16' })
+  t.strictSame([...await gpu.download(y, 3, 'f16')], [65_504, -65_504, 4096])
+})
+
 gpuTest('a row of an expert matmul has the same bits alone and in a tile', whole, async (t, gpu) => {
   t.comment(`seed ${SEED}`)
   const shape = { rows: 4, columns: 32, splits: 1, parallelSplits: false, epilogue: 'store' } as const

@@ -6,7 +6,7 @@ import type { ExpertConfig } from './expert-config.ts'
 export type ExpertEpilogue =
   /** y[pair, n] = sum, f32. */
   | 'store'
-  /** y[pair, n] = activation(sum of gate row n) · (sum of up row n), stored as `act`. */
+  /** y[pair, n] = activation(sum of gate row n) · (sum of up row n), stored as `act`: no further from zero than that reaches. */
   | `${ExpertConfig['activation']}-gate`
 
 /** Shape of one grouped kernel; every choice but `splits` leaves the bits of the result unchanged. */
@@ -59,7 +59,7 @@ export function expertMatmul (shape: ExpertMatmulShape) {
     }`
 
   const store = (row: number): string => {
-    const value = gated ? `act(activated(total_g_${row}) * total_u_${row})` : `total_a_${row}`
+    const value = gated ? `act(clamp(activated(total_g_${row}) * total_u_${row}, -ACT_MAX, ACT_MAX))` : `total_a_${row}`
     return `if (own < own_columns && ${row}u < tile.z) { y[pair_${row} * COLUMNS + part[1].x + own] = ${value}; }`
   }
 

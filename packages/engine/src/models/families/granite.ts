@@ -1,4 +1,4 @@
-import { decoderConfig } from '../decoder-config.ts'
+import { decoderConfig, readAttentionBias } from '../decoder-config.ts'
 import { llamaNames } from '../tensor-names.ts'
 import type { ModelFamily } from './model-family.ts'
 
@@ -8,9 +8,8 @@ export const granite: ModelFamily = {
   names: llamaNames(),
   parse (architecture, fields) {
     const multiplier = (field: string): number => fields.number(field, { above: 0, max: 1e6, default: 1 })
-    const bias = fields.boolean('attention_bias', false)
     return decoderConfig(architecture, fields, {
-      attention: { scale: multiplier('attention_multiplier'), qkvBias: bias, outputBias: bias },
+      attention: { scale: multiplier('attention_multiplier'), ...readAttentionBias(fields) },
       rest: {
         mlpBias: fields.boolean('mlp_bias', false),
         embeddingScale: multiplier('embedding_multiplier'),

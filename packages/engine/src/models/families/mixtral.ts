@@ -14,6 +14,7 @@ export const mixtral: ModelFamily = {
       down: expert => `block_sparse_moe.experts.${expert}.w2`
     }
   },
+  defaults: { num_key_value_heads: 8, max_position_embeddings: 131_072, rms_norm_eps: 1e-5, rope_theta: 1_000_000 },
   parse (architecture, fields) {
     const window = windowOf(fields, () => fields.get('sliding_window') !== undefined)
     return decoderConfig(architecture, fields, {

@@ -8,6 +8,11 @@ export interface ModelFamily {
   readonly architectures: readonly string[]
   readonly names: TensorNames
   /**
+   * What transformers' configuration class takes for fields that a file leaves out, where that is not what a Llama's class takes. A
+   * field that is null is not left out: it says that there is none.
+   */
+  readonly defaults?: Readonly<Record<string, unknown>>
+  /**
    * @throws InvalidModelConfigError for a value that no model could mean
    * @throws UnsupportedModelError naming the field that asks for what is not implemented
    */

@@ -12,6 +12,7 @@ export const phi3: ModelFamily = {
     attention: { ...names.attention, fused: 'self_attn.qkv_proj' },
     mlp: { ...names.mlp, fused: 'mlp.gate_up_proj' }
   },
+  defaults: { max_position_embeddings: 4096, rms_norm_eps: 1e-5 },
   parse (architecture, fields) {
     if (fields.boolean('attention_bias', false)) refuseField(fields, 'attention_bias', 'false')
     const window = windowOf(fields, () => fields.get('sliding_window') !== undefined)

@@ -1,4 +1,4 @@
-import { decoderConfig, windowOf } from '../decoder-config.ts'
+import { decoderConfig, readAttentionBias, windowOf } from '../decoder-config.ts'
 import { InvalidModelConfigError } from '../../errors.ts'
 import { llamaNames } from '../tensor-names.ts'
 import type { ModelFamily } from './model-family.ts'
@@ -9,6 +9,7 @@ const EVERY_FOURTH = 4
 export const smollm3: ModelFamily = {
   architectures: ['SmolLM3ForCausalLM'],
   names: llamaNames(),
+  defaults: { num_key_value_heads: 4, max_position_embeddings: 32_768, rope_theta: 2_000_000 },
   parse (architecture, fields) {
     const interval = fields.integer('no_rope_layer_interval', { min: 1, max: 1_024, default: EVERY_FOURTH })
     // Named for the opposite of what it lists: 1 is a layer that turns.
@@ -16,15 +17,12 @@ export const smollm3: ModelFamily = {
     if (turns !== undefined && (!Array.isArray(turns) || turns.length !== fields.get('num_hidden_layers') || turns.some(turn => turn !== 0 && turn !== 1))) {
       throw new InvalidModelConfigError({ field: 'no_rope_layers', value: turns, expected: 'a 0 or 1 per layer' })
     }
+    const rotates = (layer: number): boolean => Array.isArray(turns) ? turns[layer] === 1 : (layer + 1) % interval !== 0
     const slides = fields.boolean('use_sliding_window', false)
-    const window = slides ? windowOf(fields, () => false) : () => undefined
-    const bias = fields.boolean('attention_bias', false)
+    const window = slides ? windowOf(fields, layer => fields.get('sliding_window') !== undefined && !rotates(layer)) : () => undefined
     return decoderConfig(architecture, fields, {
-      attention: { qkvBias: bias, outputBias: bias },
-      layer: layer => ({
-        window: window(layer),
-        rotary: (Array.isArray(turns) ? turns[layer] === 1 : (layer + 1) % interval !== 0) ? 0 : undefined
-      }),
+      attention: readAttentionBias(fields),
+      layer: layer => ({ window: window(layer), rotary: rotates(layer) ? 0 : undefined }),
       tieWordEmbeddings: true,
       rest: { mlpBias: fields.boolean('mlp_bias', false) }
     })

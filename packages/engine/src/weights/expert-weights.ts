@@ -1,4 +1,4 @@
-import type { GpuDevice } from '../device/gpu-device.ts'
+import type { StorageAllocator } from '../device/storage-allocator.ts'
 import type { StorageType } from '../engine.ts'
 import { UnsupportedModelError } from '../errors.ts'
 
@@ -53,7 +53,7 @@ const BLOCK_ALIGNMENT = 256
  * alone is, by its columns too. The caller owns them.
  * @throws UnsupportedModelError when 16 columns of one expert exceed a binding; OutOfDeviceMemoryError
  */
-export async function allocateExperts (device: GpuDevice, label: string, shape: ExpertShape): Promise<ExpertWeights> {
+export async function allocateExperts (device: StorageAllocator, label: string, shape: ExpertShape): Promise<ExpertWeights> {
   const { numExperts, columns } = shape
   const most = device.capabilities.maxBindingBytes
   const perColumn = columnBytes(shape)

@@ -1,4 +1,4 @@
-import type { GpuDevice } from '../device/gpu-device.ts'
+import type { StorageAllocator } from '../device/storage-allocator.ts'
 import type { StorageType } from '../engine.ts'
 import { paddedRows } from '../kernels/matmul/weight-layout.ts'
 import type { WeightLayout } from '../kernels/matmul/weight-layout.ts'
@@ -31,7 +31,7 @@ export interface LinearShape {
 }
 
 /** Buffers for a weight, split by output columns so that none is larger than one binding may be. */
-export async function allocateLinear (device: GpuDevice, label: string, shape: LinearShape): Promise<LinearWeight> {
+export async function allocateLinear (device: StorageAllocator, label: string, shape: LinearShape): Promise<LinearWeight> {
   const { rows, k, gated, storage, layout } = shape
   const rowBytes = k * (storage === 'f16' ? 2 : 4)
   const columns = gated ? rows / 2 : rows

@@ -33,7 +33,7 @@ const FAMILIES: ReadonlyArray<readonly [string, Conversion, Config, Metadata]> =
   ['Llama', { architecture: 'llama', permutes: true }, { architectures: ['LlamaForCausalLM'], ...TINY }, [['llama.rope.dimension_count', u32(4)]]],
   ['a tied Llama with biases', { architecture: 'llama', permutes: true }, { architectures: ['LlamaForCausalLM'], ...TINY, attention_bias: true, mlp_bias: true, tie_word_embeddings: true }, []],
   ['Mistral with a window', { architecture: 'llama', permutes: true }, { architectures: ['MistralForCausalLM'], ...TINY, head_dim: 8, sliding_window: 16 }, []],
-  ['Mistral under its name', { architecture: 'mistral', permutes: true }, { architectures: ['MistralForCausalLM'], ...TINY }, []],
+  ['Mistral under its name', { architecture: 'mistral', permutes: true }, { architectures: ['MistralForCausalLM'], ...TINY, sliding_window: null }, []],
   ['Mixtral', { architecture: 'llama', permutes: true }, { architectures: ['MixtralForCausalLM'], ...TINY, num_local_experts: 3, num_experts_per_tok: 2 }, []],
   ['Mixtral, experts apart', { architecture: 'llama', permutes: true, experts: 'apart' }, { architectures: ['MixtralForCausalLM'], ...TINY, num_local_experts: 3, num_experts_per_tok: 2 }, []],
   ['Qwen 2', { architecture: 'qwen2' }, { architectures: ['Qwen2ForCausalLM'], ...TINY }, []],

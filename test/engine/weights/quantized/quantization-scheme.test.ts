@@ -1,5 +1,5 @@
 import t from 'tap'
-import { parseQuantization } from '../../../../packages/engine/src/weights/quantized/quantization-scheme.ts'
+import { parseQuantization, quantizationNotes } from '../../../../packages/engine/src/weights/quantized/quantization-scheme.ts'
 
 const awq = { quant_method: 'awq', bits: 4, group_size: 128, zero_point: true, version: 'gemm' }
 const gptq = { quant_method: 'gptq', bits: 4, group_size: 128, desc_act: false, sym: true }
@@ -31,6 +31,8 @@ t.test('what is asked for beside the weights is noted', async t => {
   const scheme = parseQuantization(both)
   t.equal('notes' in scheme && scheme.notes.length, 3)
   t.match(parseQuantization({ ...compressed, config_groups: { a: { ...group, input_activations: null } } }), { notes: [] })
+  t.equal(quantizationNotes(scheme).length, 3)
+  for (const silent of [undefined, parseQuantization(awq), parseQuantization(gptq)]) t.strictSame(quantizationNotes(silent), [])
 })
 
 t.test('what cannot be read is refused by the name of its field', async t => {

@@ -28,6 +28,10 @@ export interface GgufArchitecture {
   /** `ffn_up` holds the gate's rows and then the up projection's. */
   readonly fusesGateAndUp: boolean
   readonly experts: ExpertNames
+  /** Of every norm, where a file need not say. */
+  readonly normEps?: number
+  /** Tensors that play no part in generating text. llama.cpp keeps the encoder of images in a file of its own, Ollama in the model's. */
+  readonly ignored?: RegExp
   /** What config.json says of this family beside the fields all have. */
   readonly fields: (metadata: MetadataFields, shape: ModelShape) => Readonly<Record<string, unknown>>
 }
@@ -77,7 +81,7 @@ const ARCHITECTURES: readonly GgufArchitecture[] = Object.freeze([
   { ...plain, name: 'qwen3', model: named('Qwen3ForCausalLM', 'qwen3') },
   { ...plain, name: 'qwen3moe', model: named('Qwen3MoeForCausalLM', 'qwen3_moe'), fields: qwen3MoeFields },
   { ...gemma, name: 'gemma2', model: named('Gemma2ForCausalLM', 'gemma2'), fields: gemma2Fields },
-  { ...gemma, name: 'gemma3', model: named('Gemma3ForCausalLM', 'gemma3_text'), fields: gemma3Fields },
+  { ...gemma, name: 'gemma3', model: named('Gemma3ForCausalLM', 'gemma3_text'), normEps: 1e-6, ignored: /^(v|mm)\./, fields: gemma3Fields },
   { ...plain, name: 'phi3', model: named('Phi3ForCausalLM', 'phi3'), fusesGateAndUp: true, fields: phi3Fields },
   { ...plain, name: 'smollm3', model: named('SmolLM3ForCausalLM', 'smollm3'), rotates: 'adjacent', fields: smollm3Fields },
   { ...plain, name: 'olmo2', model: olmoModel, fields: olmo2Fields },

@@ -12,7 +12,9 @@ type Fields = Readonly<Record<string, unknown>>
 const GEMMA2_27B_LAYERS = 46
 const GEMMA3_27B_LAYERS = 62
 const GEMMA3_GLOBAL_EVERY = 6
+const GEMMA3_GLOBAL_THETA = 1_000_000
 const GEMMA3_LOCAL_THETA = 10_000
+const GEMMA3_IMAGES_SCALING = { rope_type: 'linear', factor: 8 }
 const SMOLLM3_UNROTATED_EVERY = 4
 
 /** Of a Mixtral; a Llama has no expert. */
@@ -45,7 +47,8 @@ export function gemma2Fields (metadata: MetadataFields, { hiddenSize, numHeads, 
   }
 }
 
-export function gemma3Fields (metadata: MetadataFields, { hiddenSize, numHeads, headDim, numLayers }: ModelShape): Fields {
+/** Ollama's files call the rotary bases otherwise, and leave out what is the same in all published models of one kind. */
+export function gemma3Fields (metadata: MetadataFields, { hiddenSize, numHeads, headDim, numLayers, seesImages }: ModelShape): Fields {
   const window = metadata.optionalInteger('.attention.sliding_window', 0) ?? 0
   const stored = metadata.perLayer('.attention.sliding_window_pattern')
   const pattern = stored === undefined ? metadata.optionalInteger('.attention.sliding_window_pattern', 1) ?? GEMMA3_GLOBAL_EVERY : GEMMA3_GLOBAL_EVERY
@@ -54,7 +57,9 @@ export function gemma3Fields (metadata: MetadataFields, { hiddenSize, numHeads, 
     hidden_activation: 'gelu_pytorch_tanh',
     query_pre_attn_scalar: numLayers === GEMMA3_27B_LAYERS ? hiddenSize / numHeads : headDim,
     final_logit_softcapping: metadata.optionalNumber('.final_logit_softcapping') ?? null,
-    rope_local_base_freq: metadata.optionalNumber('.rope.freq_base_swa') ?? GEMMA3_LOCAL_THETA,
+    rope_theta: metadata.optionalNumber('.rope.freq_base') ?? metadata.optionalNumber('.rope.global.freq_base') ?? GEMMA3_GLOBAL_THETA,
+    rope_local_base_freq: metadata.optionalNumber('.rope.freq_base_swa') ?? metadata.optionalNumber('.rope.local.freq_base') ?? GEMMA3_LOCAL_THETA,
+    ...seesImages && !metadata.has('.rope.scaling.type') ? { rope_scaling: GEMMA3_IMAGES_SCALING } : {},
     sliding_window: window === 0 ? null : window,
     sliding_window_pattern: pattern,
     layer_types: layerTypes(numLayers, layer => window > 0 && (stored === undefined ? (layer + 1) % pattern !== 0 : stored[layer] === 1))

@@ -6,6 +6,8 @@ import type { ModelShape } from './model-shape.ts'
 import { readRopeScaling } from './rope-scaling.ts'
 import type { RopeFactors } from './rope-scaling.ts'
 
+const NORM_EPS = '.attention.layer_norm_rms_epsilon'
+
 /** What a configuration is made of beside the metadata. */
 export interface ConfigSources {
   readonly architecture: GgufArchitecture
@@ -37,12 +39,13 @@ export function ggufConfig (metadata: MetadataFields, { architecture, shape, ten
     head_dim: shape.headDim,
     vocab_size: shape.vocabSize,
     max_position_embeddings: maxPositionEmbeddings,
-    rms_norm_eps: metadata.number('.attention.layer_norm_rms_epsilon'),
+    rms_norm_eps: metadata.optionalNumber(NORM_EPS) ?? architecture.normEps ?? metadata.number(NORM_EPS),
     rope_theta: metadata.optionalNumber('.rope.freq_base') ?? 10_000,
     rope_scaling: readRopeScaling(metadata, factors, maxPositionEmbeddings),
     ...shape.rotaryDim === shape.headDim ? {} : { partial_rotary_factor: partialFactor(shape) },
     sliding_window: window === 0 ? null : window,
     attention_bias: tensors.has('blk.0.attn_q.bias'),
+    attention_out_bias: tensors.has('blk.0.attn_output.bias'),
     mlp_bias: tensors.has('blk.0.ffn_down.bias'),
     tie_word_embeddings: !tensors.has('output.weight'),
     ...tokenIds(metadata),

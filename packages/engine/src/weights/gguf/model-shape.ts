@@ -14,6 +14,8 @@ export interface ModelShape {
   readonly vocabSize: number
   /** 0 where the model has no experts. */
   readonly numExperts: number
+  /** The file also holds what turns images into the model's inputs. */
+  readonly seesImages: boolean
 }
 
 const EMBEDDING = 'token_embd.weight'
@@ -51,6 +53,7 @@ export function readModelShape (metadata: MetadataFields, tensors: ReadonlyMap<s
     rotaryDim,
     // Rows of the embedding: lists of tokens may be shorter, where a model's vocabulary was padded.
     vocabSize: embedding.shape[0] ?? 0,
-    numExperts
+    numExperts,
+    seesImages: [...tensors.keys()].some(name => name.startsWith('v.'))
   }
 }

@@ -40,7 +40,7 @@ const NOT_WEIGHTS = /^(rope_freqs|rope_factors_long|rope_factors_short|blk\.\d+\
 export function modelTensors (parts: readonly GgufPart[], architecture: GgufArchitecture, shape: ModelShape): ReadonlyMap<string, WeightTensor> {
   const tensors = new Map<string, WeightTensor>()
   for (const part of parts) {
-    if (NOT_WEIGHTS.test(part.entry.name)) continue
+    if (NOT_WEIGHTS.test(part.entry.name) || architecture.ignored?.test(part.entry.name) === true) continue
     for (const tensor of translated(part, architecture, shape)) {
       if (tensors.has(tensor.name)) throw new InvalidCheckpointError(part.file, `is ${tensor.name}, as another tensor is`, { tensor: part.entry.name })
       tensors.set(tensor.name, tensor)

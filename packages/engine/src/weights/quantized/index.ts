@@ -1,4 +1,5 @@
 export { dequantizedTensors } from './dequantized-tensors.ts'
-export { parseQuantization } from './quantization-scheme.ts'
+export { parseQuantization, quantizationNotes } from './quantization-scheme.ts'
 export type { AwqScheme, GptqScheme, QuantizationScheme } from './quantization-scheme.ts'
 export type { CompressedTensorsScheme } from './compressed-tensors-scheme.ts'
+export { withoutZeroBiases } from './zero-biases.ts'

@@ -40,6 +40,11 @@ export function parseQuantization (config: unknown): QuantizationScheme {
   throw new UnsupportedModelError({ field: `${PATH}quant_method`, value: method, supported: 'awq, gptq, compressed-tensors' })
 }
 
+/** What a checkpoint asks for beside its weights and does not get: sentences for a report, without their capital and full stop. */
+export function quantizationNotes (scheme: QuantizationScheme | undefined): readonly string[] {
+  return scheme?.method === 'compressed-tensors' ? scheme.notes : []
+}
+
 /** @see https://github.com/casper-hansen/AutoAWQ awq/models/_config.py: `w_bit` and `q_group_size` are older names */
 function parseAwq (fields: JsonFields): AwqScheme {
   const bitsField = fields.get('bits') === undefined && fields.get('w_bit') !== undefined ? 'w_bit' : 'bits'

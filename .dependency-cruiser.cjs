@@ -3,7 +3,7 @@
  *
  *   apps/server → packages/scheduler → packages/engine (./contract, types only) → packages/kvcache
  *
- * The server sees the whole engine only where an engine is built: its child process, the benchmarks and the evaluations.
+ * The server sees the whole engine only where an engine is built: its child process, the benchmarks, the evaluations and the inspection.
  * @type {import('dependency-cruiser').IConfiguration}
  */
 module.exports = {
@@ -87,9 +87,9 @@ module.exports = {
     },
     {
       name: 'server-builds-an-engine-in-few-places',
-      comment: 'The server process never touches the GPU: only the engine process, bench and eval load the engine. Headers of GGUF files are read without one.',
+      comment: 'The server process never touches the GPU: only the engine process, bench, eval and inspect load the engine. Headers of GGUF files are read without one.',
       severity: 'error',
-      from: { path: '^apps/server/', pathNot: '^apps/server/src/(engine-process|bench|eval)/' },
+      from: { path: '^apps/server/', pathNot: '^apps/server/src/(engine-process|bench|eval|inspect)/' },
       to: { path: '^packages/engine/', pathNot: '^packages/engine/src/(contract|gguf)\\.ts$', dependencyTypesNot: ['type-only'] }
     },
     {

@@ -13,7 +13,7 @@ const daybreak = (...args: readonly string[]): { readonly status: number | null,
 t.test('the program lists its commands', async t => {
   const { status, stdout, stderr } = daybreak('--help')
   t.equal(status, 0)
-  for (const command of ['serve', 'bench', 'eval']) t.match(stdout, new RegExp(`^ {2}${command} `, 'm'))
+  for (const command of ['serve', 'models', 'inspect', 'bench', 'eval']) t.match(stdout, new RegExp(`^ {2}${command} `, 'm'))
   t.equal(stderr, '')
 })
 

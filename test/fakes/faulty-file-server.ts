@@ -84,17 +84,18 @@ export class FaultyFileServer implements AsyncDisposable {
       end(404)
       return
     }
-    const start = fault?.type === 'ignore-range' ? undefined : /^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1]
+    const [, start, last] = fault?.type === 'ignore-range' ? [] : /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '') ?? []
     if (start !== undefined && Number(start) >= file.length) {
       end(416, { 'content-range': `bytes */${file.length}` })
       return
     }
     const from = fault?.type === 'wrong-range' ? 0 : Number(start ?? 0)
-    const body = fault?.type === 'corrupt' ? file.map(byte => byte ^ 1).subarray(from) : file.subarray(from)
+    const to = last === undefined || last === '' ? file.length : Math.min(file.length, Number(last) + 1)
+    const body = fault?.type === 'corrupt' ? file.map(byte => byte ^ 1).subarray(from, to) : file.subarray(from, to)
     served.status = start === undefined ? 200 : 206
     response.writeHead(served.status, {
       ...(fault?.type !== 'chunked' && { 'content-length': body.length }),
-      ...(start !== undefined && { 'content-range': `bytes ${from}-${file.length - 1}/${file.length}` })
+      ...(start !== undefined && { 'content-range': `bytes ${from}-${to - 1}/${file.length}` })
     })
     const sent = fault?.type === 'cut' || fault?.type === 'hold' ? body.subarray(0, fault.afterBytes) : body
     served.sentBytes = sent.length

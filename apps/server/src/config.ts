@@ -58,6 +58,12 @@ const engineSchema = z.strictObject({
     .describe("Turn on the GPU's validation and checks; slow")
 })
 
+const inspectSchema = z.strictObject({
+  adapter: engineSchema.shape.adapter,
+  deviceMemory: byteSize.optional().meta({ placeholder: 'size', allowed: 'a size such as 24GiB' })
+    .describe('Memory that the GPU has free, which WebGPU does not tell')
+})
+
 const operationSchema = z.strictObject({
   maxQueuedRequests: z.int().min(1).max(1_000_000).default(1024).meta({ placeholder: 'n' })
     .describe('Requests that may wait to be scheduled; more are answered with 429'),
@@ -80,6 +86,7 @@ const logSchema = z.strictObject({
 export const listenSettings = { title: 'Server', schema: listenSchema } satisfies SettingsSection
 export const modelSettings = { title: 'Model', schema: modelSchema } satisfies SettingsSection
 export const engineSettings = { title: 'Engine', schema: engineSchema } satisfies SettingsSection
+export const inspectSettings = { title: 'Device', schema: inspectSchema } satisfies SettingsSection
 export const operationSettings = { title: 'Operation', schema: operationSchema } satisfies SettingsSection
 export const logSettings = { title: 'Log', schema: logSchema } satisfies SettingsSection
 export const httpSettings = {

@@ -5,6 +5,7 @@ import { registerModelsCommand } from './cli/models-command.ts'
 import { runCommandLine } from './cli/program.ts'
 import { serveCommand } from './cli/serve.ts'
 import { registerEvalCommand } from './eval/index.ts'
+import { registerInspectCommand } from './inspect/inspect-command.ts'
 
 const context: CommandContext = {
   env: process.env,
@@ -20,6 +21,7 @@ const context: CommandContext = {
 await runCommandLine(process.argv.slice(2), context, [
   serveCommand({ engineEntry: new URL('./engine-process/main.ts', import.meta.url), execArgv: process.execArgv }),
   registerModelsCommand,
+  registerInspectCommand,
   registerBenchCommand,
   registerEvalCommand
 ])

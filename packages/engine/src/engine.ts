@@ -71,6 +71,8 @@ export interface EngineReport {
   readonly weightBytes: number
   /** What the files held, the largest share first; empty for synthetic weights. All of it is kept in `dtype`. */
   readonly weightFormats: readonly WeightFormat[]
+  /** What the files ask for beside their weights and do not get, in a few words each; mostly nothing. */
+  readonly notes: readonly string[]
   readonly kvCacheBytes: number
   readonly loadSeconds: number
 }

@@ -1,6 +1,8 @@
 export * from './contract.ts'
 export * from './engine.ts'
 export * from './errors.ts'
+export { inspectModel } from './inspect/index.ts'
+export type { InspectOptions, MemoryFit, MemoryUse, ModelInspection } from './inspect/index.ts'
 export { parseModelConfig } from './models/parse-model-config.ts'
 export type { ModelConfig, TorchDtype } from './models/model-config.ts'
 export { MODEL_SHAPE_NAMES, namedShape } from './models/named-shapes.ts'

@@ -1,6 +1,5 @@
-import os from 'node:os'
 import type { KVBlockMove } from './contract.ts'
-import type { GpuDevice } from './device/gpu-device.ts'
+import type { StorageAllocator } from './device/storage-allocator.ts'
 import type { StorageType } from './engine.ts'
 import { OutOfDeviceMemoryError } from './errors.ts'
 import type { ModelConfig } from './models/model-config.ts'
@@ -20,6 +19,13 @@ export interface KVStorageRequest {
   readonly wantedTokens: number
   /** Fewest tokens that make sense: one sequence of the model's context. */
   readonly leastTokens: number
+  readonly host: HostMemory
+}
+
+/** The machine's own memory, which integrated GPUs share and software adapters live in. */
+export interface HostMemory {
+  readonly freeBytes: number
+  readonly totalBytes: number
 }
 
 /** Keys and values on the device: one buffer per layer, `[block][k|v][kvHead][slot][headDim]`. */
@@ -42,8 +48,8 @@ export class KVStorage {
    * host's memory is the most without a stated budget, and on a software adapter a quarter of what is free.
    * @throws OutOfDeviceMemoryError when a stated budget, or the least sensible size, does not fit
    */
-  static async allocate (device: GpuDevice, request: KVStorageRequest): Promise<KVStorage> {
-    const { config, blockSize, storage, kvCacheBytes } = request
+  static async allocate (device: StorageAllocator, request: KVStorageRequest): Promise<KVStorage> {
+    const { config, blockSize, storage, kvCacheBytes, host } = request
     const blockBytes = blockBytesPerLayer(config, blockSize, storage)
     const perBlock = blockBytes * config.layers.length
     const mostInBinding = Math.floor(device.capabilities.maxBindingBytes / blockBytes)
@@ -53,7 +59,7 @@ export class KVStorage {
       if (blocks < 1) throw new OutOfDeviceMemoryError({ label: `a KV cache of ${kvCacheBytes} bytes, whose smallest block`, bytes: perBlock })
       return await KVStorage.#create(device, config.layers.length, blocks, blockBytes)
     }
-    const affordable = device.capabilities.software ? Math.floor(os.freemem() / 4 / perBlock) : Math.floor(os.totalmem() / 2 / perBlock)
+    const affordable = Math.floor((device.capabilities.software ? host.freeBytes / 4 : host.totalBytes / 2) / perBlock)
     let blocks = Math.max(1, Math.min(mostInBinding, Math.ceil(request.wantedTokens / blockSize), Math.max(least, affordable)))
     for (;;) {
       try {
@@ -66,7 +72,7 @@ export class KVStorage {
     }
   }
 
-  static async #create (device: GpuDevice, numLayers: number, blocks: number, blockBytes: number): Promise<KVStorage> {
+  static async #create (device: StorageAllocator, numLayers: number, blocks: number, blockBytes: number): Promise<KVStorage> {
     const layers: GPUBuffer[] = []
     try {
       for (let layer = 0; layer < numLayers; layer++) layers.push(await device.createStorage(`kv ${layer}`, blocks * blockBytes))

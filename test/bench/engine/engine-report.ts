@@ -19,6 +19,7 @@ export const engineReport: EngineReport = {
   parameters: 10_000_000,
   weightBytes: 20_000_000,
   weightFormats: [],
+  notes: [],
   kvCacheBytes: 0,
   loadSeconds: 0
 }

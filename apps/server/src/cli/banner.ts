@@ -1,6 +1,7 @@
 import type { EngineReport } from '@daybreak/engine'
 import type { EngineCapacity } from '../generation/generation-service.ts'
 import { formatByteSize } from './byte-size.ts'
+import { formatCount } from './format-count.ts'
 
 export interface BannerFacts {
   readonly model: string
@@ -19,6 +20,7 @@ export function banner ({ model, address, capacity, report, readySeconds }: Bann
     ['model', `${model} (${report.architecture}, ${formatCount(report.parameters)} parameters, ${formatByteSize(report.weightBytes)})`],
     ['adapter', adapter.software ? `${adapter.name}: software, on the CPU, for trying things out` : adapter.name],
     ['dtype', dtypeOf(report)],
+    ...report.notes.length === 0 ? [] : [['note', report.notes.join('; ')] as const],
     ['KV cache', `${capacity.numKVBlocks} blocks × ${capacity.blockSize} = ${tokens.toLocaleString('en')} tokens, ${formatByteSize(report.kvCacheBytes)}`],
     ['context', `${capacity.maxModelLen.toLocaleString('en')} tokens, up to ${capacity.maxSequences} sequences a step`],
     ['ready in', `${readySeconds.toFixed(1)} s`],
@@ -45,11 +47,4 @@ function dtypeOf ({ dtype, weightFormats }: EngineReport): string {
   const bytes = weightFormats.reduce((sum, format) => sum + format.bytes, 0)
   const share = others.length === 0 ? '' : ` (${Math.floor(100 * main.bytes / bytes)} % of the bytes)`
   return `${dtype}, from ${[`${main.format}${share}`, ...others.map(({ format }) => format)].join(', ')}`
-}
-
-/** `13.4M`, `1.24B`. */
-function formatCount (count: number): string {
-  const units: ReadonlyArray<readonly [number, string]> = [[1e9, 'B'], [1e6, 'M'], [1e3, 'K']]
-  const unit = units.find(([size]) => count >= size)
-  return unit === undefined ? String(count) : `${Number((count / unit[0]).toPrecision(3))}${unit[1]}`
 }

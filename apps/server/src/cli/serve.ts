@@ -7,6 +7,7 @@ import type { ServeEnvironment, ServeSettings } from './server.ts'
 import { addSettings, readSettings } from './settings.ts'
 import type { SettingsSection } from './settings.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
+import { untilSignal } from './until-signal.ts'
 
 const sections = [listenSettings, modelSettings, engineSettings, operationSettings, httpSettings, logSettings]
 
@@ -15,11 +16,13 @@ export function serveCommand (environment: ServeEnvironment): RegisterCommand {
   return (program, context) => {
     const command = program.command('serve').description('Serve a model over HTTP and WebSocket').argument('[model]', 'the same as --model')
     for (const section of sections) addSettings(command, section)
+    command.addHelpText('after', '\ndaybreak inspect <model> says beforehand whether a model fits, and for how many sequences of what length.')
     command.action(async (positional: string | undefined) => {
       const settings = serveSettings(command, context.env, positional)
-      const server = await Server.open(settings, context, environment)
-      stopOnSignal(server, context)
-      await server.listen()
+      const opened = await untilSignal(context, async signal => await Server.open(settings, context, environment, signal))
+      if (opened === undefined) return
+      stopOnSignal(opened.result, context)
+      await opened.result.listen()
     })
   }
 }

@@ -3,20 +3,9 @@ import { DeviceLostError, OutOfDeviceMemoryError } from '../errors.ts'
 import { reportAdapter } from './adapter-report.ts'
 import { openAdapter, openDevice } from './dawn.ts'
 import type { DawnBackend, DawnProfile } from './dawn.ts'
-
-/** What kernels may rely on; read from the device's features, never from the toggles that asked for them. */
-export interface DeviceCapabilities {
-  readonly f16: boolean
-  readonly subgroups: boolean
-  readonly timestamps: boolean
-  /** f16 × f16 → f32 tensor-core products of 16 × 16 × 16 tiles. */
-  readonly subgroupMatrix: boolean
-  readonly software: boolean
-  /** Bytes one binding may span. */
-  readonly maxBindingBytes: number
-  readonly maxWorkgroupThreads: number
-  readonly maxWorkgroupBytes: number
-}
+import type { DeviceCapabilities } from './device-capabilities.ts'
+import { storageSize } from './storage-allocator.ts'
+import type { StorageAllocator } from './storage-allocator.ts'
 
 /** Workgroup memory of the largest tensor-core kernel (mma-tile.ts with four column tiles). */
 const LARGEST_MMA_BYTES = 38_912
@@ -35,7 +24,7 @@ export interface GpuDeviceOptions {
 }
 
 /** The opened device with its capabilities. GPU objects never leave `packages/engine`. */
-export class GpuDevice implements AsyncDisposable {
+export class GpuDevice implements StorageAllocator, AsyncDisposable {
   readonly report: AdapterReport
   readonly capabilities: DeviceCapabilities
   readonly device: GPUDevice
@@ -87,7 +76,7 @@ export class GpuDevice implements AsyncDisposable {
    * @throws OutOfDeviceMemoryError, also when it is larger than one binding may be
    */
   async createStorage (label: string, bytes: number): Promise<GPUBuffer> {
-    const size = Math.max(16, Math.ceil(bytes / 16) * 16)
+    const size = storageSize(bytes)
     // Kernels bind whole buffers, and the production profile would not notice a binding that is too large.
     if (size > this.device.limits.maxStorageBufferBindingSize) throw new OutOfDeviceMemoryError({ label, bytes: size })
     this.device.pushErrorScope('out-of-memory')

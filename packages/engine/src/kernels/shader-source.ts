@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import type { DeviceCapabilities } from '../device/gpu-device.ts'
+import type { DeviceCapabilities } from '../device/device-capabilities.ts'
 import type { StorageType } from '../engine.ts'
 
 const shaderFolder = new URL('../../wgsl/', import.meta.url)

@@ -1,5 +1,5 @@
 import type { RunnerLimits } from '../contract.ts'
-import type { GpuDevice } from '../device/gpu-device.ts'
+import type { StorageAllocator } from '../device/storage-allocator.ts'
 import type { StorageType } from '../engine.ts'
 import { attentionSplit } from '../kernels/attention/attention-order.ts'
 import type { ModelConfig } from '../models/model-config.ts'
@@ -56,7 +56,7 @@ const ROW_PADDING = 128
 
 /** @throws OutOfDeviceMemoryError */
 export async function createActivationBuffers (
-  device: GpuDevice,
+  device: StorageAllocator,
   config: ModelConfig,
   limits: Omit<RunnerLimits, 'numKVBlocks'>,
   activation: StorageType,

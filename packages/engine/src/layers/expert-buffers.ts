@@ -1,4 +1,4 @@
-import type { GpuDevice } from '../device/gpu-device.ts'
+import type { StorageAllocator } from '../device/storage-allocator.ts'
 import type { StorageType } from '../engine.ts'
 import { checkExpertConfig } from '../kernels/experts/expert-config.ts'
 import type { ExpertConfig } from '../kernels/experts/expert-config.ts'
@@ -26,7 +26,7 @@ export interface ExpertBuffers {
  * The largest is `outputs` or `gated`, each one binding: on adapters with small bindings they limit `maxBatchedTokens`.
  * @throws UnsupportedModelError; OutOfDeviceMemoryError, also when a buffer is larger than one binding may be
  */
-export async function createExpertBuffers (device: GpuDevice, config: ExpertConfig, maxBatchedTokens: number, activation: StorageType): Promise<ExpertBuffers> {
+export async function createExpertBuffers (device: StorageAllocator, config: ExpertConfig, maxBatchedTokens: number, activation: StorageType): Promise<ExpertBuffers> {
   checkExpertConfig(config)
   const pairs = maxBatchedTokens * config.expertsPerToken
   const tiles = Math.max(...expertVariants(config, device).map(({ rows }) => maxExpertTiles(maxBatchedTokens, rows, config)))

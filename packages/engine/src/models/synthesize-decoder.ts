@@ -1,6 +1,5 @@
 import { fillRandom } from '../kernels/model-kernels.ts'
-import { allocateExperts } from '../weights/expert-weights.ts'
-import { allocateLinear } from '../weights/linear-weight.ts'
+import { decoderAllocator } from './allocate-decoder.ts'
 import type { DecoderWeights } from './decoder.ts'
 import type { WeightTarget } from './load-decoder.ts'
 import { makeDecoder } from './make-decoder.ts'
@@ -23,26 +22,24 @@ export async function synthesizeDecoder (seed: number, config: ModelConfig, targ
     device.queue.submit([encoder.finish()])
     onProgress({ stage: 'weights', done: made, total: 0, detail: 'random weights made' })
   }
+  const allocator = decoderAllocator(device, { storage, layout })
   return await makeDecoder(config, {
     async linear (label, specs, gated) {
-      const k = specs[0]?.shape[1] ?? 0
-      const rows = specs.reduce((sum, spec) => sum + (spec.rows?.count ?? spec.shape[0] ?? 0), 0)
-      const weight = await allocateLinear(device, label, { rows, k, gated, storage, layout })
-      for (const { buffer } of weight.parts) await fill(buffer, k)
+      const weight = await allocator.linear(label, specs, gated)
+      for (const { buffer } of weight.parts) await fill(buffer, weight.k)
       return weight
     },
     async experts (label, experts, gated) {
-      const [columns = 0, k = 0] = experts[0]?.[0]?.shape ?? []
-      const weights = await allocateExperts(device, label, { numExperts: experts.length, k, columns, gated, storage })
-      for (const { buffer } of weights.parts) await fill(buffer, k)
+      const weights = await allocator.experts(label, experts, gated)
+      for (const { buffer } of weights.parts) await fill(buffer, weights.k)
       return weights
     },
     async values (label, kind, specs) {
-      const values = new Float32Array(specs.reduce((sum, { shape, rows }) => sum + (rows?.count ?? shape[0] ?? 1) * (shape[1] ?? 1), 0))
+      const buffer = await allocator.values(label, kind, specs)
+      const values = new Float32Array(buffer.size / 4)
       // A router of zeros sends every token to the same experts; these spread them.
       if (kind === 'norm') values.fill(1)
       else if (kind === 'router') values.forEach((_, i) => { values[i] = Math.sin(12.9898 * (i + seed + 1)) * 0.1 })
-      const buffer = await device.createStorage(label, values.byteLength)
       device.queue.writeBuffer(buffer, 0, values)
       return buffer
     }

@@ -1,0 +1,87 @@
+import type { RunnerLimits } from './contract.ts'
+import type { GpuDevice } from './device/gpu-device.ts'
+import type { AdapterReport, EngineOptions, StorageType } from './engine.ts'
+import { UnsupportedModelError } from './errors.ts'
+import { checkExpertConfig } from './kernels/experts/expert-config.ts'
+import type { AttentionTileShape } from './kernels/attention/attention-tile.ts'
+import { fitsMma } from './kernels/matmul/matmul-variants.ts'
+import type { WeightLayout } from './kernels/matmul/weight-layout.ts'
+import type { KVStorageRequest } from './kv-storage.ts'
+import { partialSplits } from './layers/activation-buffers.ts'
+import { attentionTileShape } from './layers/attention.ts'
+import { expertConfig } from './models/expert-layer.ts'
+import type { ModelConfig } from './models/model-config.ts'
+import { StepPacker } from './step-inputs.ts'
+import type { StepLayout } from './step-inputs.ts'
+
+/** Rows for scored prompt tokens, beside one for every sequence. */
+const SCORE_ROWS = 32
+/** Workgroups along one dimension of a dispatch, WebGPU's default limit: some kernels run one per token. */
+const MAX_WORKGROUPS = 65_535
+
+/** Everything that is decided about a model on a device before anything is allocated. */
+export interface EnginePlan {
+  readonly storage: StorageType
+  readonly activation: StorageType
+  readonly layout: WeightLayout
+  readonly limits: Omit<RunnerLimits, 'numKVBlocks'>
+  readonly tile: AttentionTileShape
+  readonly stepLayout: StepLayout
+  /** u32 words of the largest step's inputs. */
+  readonly stepWords: number
+  readonly kv: Omit<KVStorageRequest, 'host'>
+}
+
+export type PlanOptions = Pick<EngineOptions, 'dtype' | 'blockSize' | 'kvCacheBytes' | 'maxModelLen' | 'maxSequences' | 'maxBatchedTokens'>
+
+/** What a plan asks of a device, or of what one is assumed to be. */
+export type PlannedDevice = Pick<GpuDevice, 'capabilities'> & { readonly report: Pick<AdapterReport, 'name'> }
+
+/**
+ * One decision is out of reach here: with dtype `auto`, weights that turn out not to fit f16 are loaded as f32 after all.
+ * @throws UnsupportedModelError
+ */
+export function planEngine (config: ModelConfig, options: PlanOptions, device: PlannedDevice): EnginePlan {
+  const { capabilities } = device
+  refuseRaggedSizes(config)
+  if (config.experts !== undefined) checkExpertConfig(expertConfig(config))
+  const storage = chooseStorage(device, options.dtype)
+  // Tensor cores multiply f16 by f16; everywhere else activations stay f32.
+  const tensorCores = storage === 'f16' && capabilities.subgroupMatrix &&
+    fitsMma([config.hiddenSize, config.intermediateSize, config.numHeads * config.headDim, config.numKVHeads * config.headDim, config.vocabSize])
+  const { blockSize, kvCacheBytes, maxSequences } = options
+  const maxModelLen = Math.min(options.maxModelLen ?? config.maxPositionEmbeddings, config.maxPositionEmbeddings)
+  const limits = {
+    maxBatchedTokens: Math.min(options.maxBatchedTokens, MAX_WORKGROUPS),
+    maxSequences,
+    maxLogitRows: maxSequences + SCORE_ROWS,
+    maxModelLen,
+    blockSize,
+    vocabSize: config.vocabSize
+  }
+  const tile = attentionTileShape(config, storage, capabilities)
+  const stepLayout = { tileTokens: tile.queries, partialSplits: partialSplits(config, limits, capabilities.maxBindingBytes) }
+  return {
+    storage,
+    activation: tensorCores ? 'f16' : 'f32',
+    layout: tensorCores ? 'tiled' : 'interleaved',
+    limits,
+    tile,
+    stepLayout,
+    stepWords: new StepPacker({ ...limits, numKVBlocks: 0 }, stepLayout).maxWords,
+    kv: { config, blockSize, storage, kvCacheBytes, wantedTokens: maxSequences * maxModelLen, leastTokens: maxModelLen }
+  }
+}
+
+/** Kernels load four values at a time, and would leave out the rest of a row without a word. */
+function refuseRaggedSizes ({ hiddenSize, intermediateSize, headDim }: ModelConfig): void {
+  for (const [field, value] of Object.entries({ hidden_size: hiddenSize, intermediate_size: intermediateSize, head_dim: headDim })) {
+    if (value % 4 !== 0) throw new UnsupportedModelError({ field, value, supported: 'multiples of 4' })
+  }
+}
+
+/** Software adapters compute in f32 whatever is stored: f16 only costs them conversions. */
+function chooseStorage ({ capabilities: { f16, software }, report: { name } }: PlannedDevice, dtype: EngineOptions['dtype']): StorageType {
+  if (dtype === 'f16' && !f16) throw new UnsupportedModelError({ field: '--dtype', value: 'f16', supported: `f32 on ${name}, which does not compute in f16` })
+  return dtype === 'auto' ? (f16 && !software ? 'f16' : 'f32') : dtype
+}

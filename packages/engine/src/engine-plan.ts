@@ -69,7 +69,8 @@ export function planEngine (config: ModelConfig, options: PlanOptions, device: P
     tile,
     stepLayout,
     stepWords: new StepPacker({ ...limits, numKVBlocks: 0 }, stepLayout).maxWords,
-    kv: { config, blockSize, storage, kvCacheBytes, wantedTokens: maxSequences * maxModelLen, leastTokens: maxModelLen }
+    // A sequence's last block is its own, however little of it is used.
+    kv: { config, blockSize, storage, kvCacheBytes, wantedTokens: maxSequences * Math.ceil(maxModelLen / blockSize) * blockSize, leastTokens: maxModelLen }
   }
 }
 

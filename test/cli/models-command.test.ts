@@ -1,8 +1,9 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import t from 'tap'
 import type { Test } from 'tap'
-import { modelsCommand } from '../../apps/server/src/cli/models-command.ts'
+import { askOnTerminal, modelsCommand } from '../../apps/server/src/cli/models-command.ts'
 import type { ModelsCommandEnvironment } from '../../apps/server/src/cli/models-command.ts'
 import { FakeHub } from '../fakes/fake-hub.ts'
 import { runRecorded } from '../fakes/recorded-command.ts'
@@ -63,6 +64,19 @@ t.test('a deletion asks first, and without a terminal wants to be told', async t
   t.strictSame(await readdir(join(home, 'hf', 'hub')), ['models--some--model'])
   t.match(JSON.parse((await run(['delete', 'some/model', '--json'], answering(true))).stdout), { deleted: [{ name: 'some/model', commit: COMMIT }], freedBytes: 2048 })
   t.strictSame(await readdir(join(home, 'hf', 'hub')), [])
+})
+
+t.test('only yes is a yes; the end of the input, which Ctrl-C is as well, is a no', async t => {
+  const terminal = () => Object.assign(new PassThrough(), { isTTY: true })
+  for (const [typed, expected] of [['y\n', true], ['Yes \n', true], ['n\n', false], ['\n', false], ['', false], ['yes', false]] as const) {
+    const [input, output] = [terminal(), terminal()]
+    const answer = askOnTerminal(input, output)?.('Delete it?')
+    input.end(typed)
+    t.equal(await answer, expected, JSON.stringify(typed))
+    t.match(String(output.read()), /Delete it\? \[y\/N\] /)
+  }
+  t.equal(askOnTerminal(new PassThrough(), terminal()), undefined)
+  t.equal(askOnTerminal(terminal(), new PassThrough()), undefined)
 })
 
 t.test('aliases\' folders are listed and deleted as well, the built-in model is not', async t => {

@@ -63,6 +63,24 @@ t.test('a server that is ready prints what it runs, and on SIGTERM finishes its 
   await t.rejects(fetch(`${address}/health`), 'nothing listens any more')
 })
 
+t.test('a server that is ready has started the worker for long texts', async t => {
+  let numWorkers = 0
+  const listener = (): void => { numWorkers += 1 }
+  process.on('worker', listener)
+  t.teardown(() => { process.off('worker', listener) })
+  const command = startServing({})
+  await command.printed('curl ')
+  const address = addressOf(command)
+  t.equal((await fetch(`${address}/ready`)).status, 200)
+  t.equal(numWorkers, 2, 'the chat template\'s and the tokenizer\'s')
+  const prompt = 'word '.repeat(1_000)
+  const tokenized = await fetch(`${address}/tokenize`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ prompt }) })
+  t.equal(tokenized.status, 200)
+  t.equal(numWorkers, 2, 'a long text needs no other')
+  command.signal('SIGTERM')
+  t.equal(await command.exited, 0)
+})
+
 t.test('at the deadline of the drain what is unfinished is aborted', async t => {
   const command = startServing({ hangAt: { incarnation: 0, step: 5 } }, ['--drain-timeout-seconds', '0'])
   await command.printed('curl ')

@@ -102,6 +102,7 @@ export function fakeReport (config: EngineProcessConfig): EngineReport {
     parameters: 1_000,
     weightBytes: 4_000,
     weightFormats: [],
+    notes: [],
     kvCacheBytes: 1_000,
     loadSeconds: 0
   }

@@ -12,6 +12,8 @@ const specialText = new Map([[fakeEos, '</s>'], [fakeBos, '<s>']])
 export interface FakeTextOptions {
   /** Called before every encode; a promise holds the encode until it resolves. */
   readonly beforeEncode?: (text: string, options: TextEncodeOptions) => Promise<void> | void
+  /** What a warm-up takes: it is under way from the call until this resolves. */
+  readonly warmUp?: Promise<void>
 }
 
 /**
@@ -25,6 +27,7 @@ export function fakeTextService (options: FakeTextOptions = {}): TextService & {
   }
   const seenTools: unknown[] = []
   const seenChats: ChatTemplateOptions[] = []
+  let isWarmingUp = false
   return {
     vocabSize: 258,
     eosTokens: [fakeEos],
@@ -48,6 +51,12 @@ export function fakeTextService (options: FakeTextOptions = {}): TextService & {
     },
     detokenizer: ({ skipSpecialTokens }) => fakeDetokenizer(skipSpecialTokens),
     tokenBytes: token => token < 256 ? Uint8Array.of(token) : utf8.encode(specialText.get(token) ?? ''),
+    get isWarmingUp () { return isWarmingUp },
+    async warmUp () {
+      isWarmingUp = true
+      await options.warmUp
+      isWarmingUp = false
+    },
     close: async () => {},
   }
 }

@@ -7,6 +7,8 @@ import type { Test } from 'tap'
 import { DEFAULT_MODEL, ModelNotFoundError, ModelVerificationError, resolveModel, verifyModelFiles } from '../../apps/server/src/models/index.ts'
 import type { ModelAlias, ModelAliasContext } from '../../apps/server/src/models/index.ts'
 import { FakeHub } from '../fakes/fake-hub.ts'
+import { FakeProxy } from '../fakes/fake-proxy.ts'
+import { FaultyFileServer } from '../fakes/faulty-file-server.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
 const embedded = fileURLToPath(new URL('../../models/daybreak-mini', import.meta.url))
@@ -111,17 +113,23 @@ t.test('owner/name is downloaded from the Hub, unless a path of that name exists
 t.test('an alias makes its model ready in its own folder; paths go before, and the list of what works names it', async t => {
   const home = await temporaryFolder(t)
   const contexts: ModelAliasContext[] = []
-  const alias: ModelAlias = {
+  const alias = (verified: boolean): ModelAlias => ({
     name: 'tiny-tales',
     description: 'a test',
     prepare: async context => {
       contexts.push(context)
-      return { type: 'directory', path: context.folder }
+      return { type: 'directory', path: context.folder, verified }
     }
-  }
-  const options = { aliases: [alias], env: { DAYBREAK_CACHE_DIR: home } }
-  t.same(await resolveModel('tiny-tales', options), { id: 'tiny-tales', source: { type: 'directory', path: join(home, 'models', 'tiny-tales') }, verified: false })
-  t.equal(contexts.length, 1)
+  })
+  const [proxy, server] = [await FakeProxy.start(), await FaultyFileServer.start()]
+  t.teardown(async () => { await Promise.all([proxy[Symbol.asyncDispose](), server[Symbol.asyncDispose]()]) })
+  const options = { aliases: [alias(true)], env: { DAYBREAK_CACHE_DIR: home, http_proxy: proxy.address } }
+  const source = { type: 'directory', path: join(home, 'models', 'tiny-tales') }
+  t.strictSame(await resolveModel('tiny-tales', options), { id: 'tiny-tales', source, verified: true })
+  t.strictSame(await resolveModel('tiny-tales', { ...options, aliases: [alias(false)] }), { id: 'tiny-tales', source, verified: false })
+  t.equal(contexts.length, 2)
+  t.equal((await contexts[0]?.fetch(`${server.origin}/nothing`))?.status, 404)
+  t.strictSame(proxy.requests, [`GET ${server.origin}/nothing`], 'what it fetches comes through the proxy')
   await t.rejects(resolveModel('tiny-tale', options), { code: 'MODEL_NOT_FOUND', message: /tiny-tales/, details: { aliases: ['tiny-tales'] } })
   await t.rejects(resolveModel('./tiny-tales', options), { code: 'MODEL_NOT_FOUND' })
 })

@@ -30,6 +30,22 @@ t.test('health follows the engine\'s progress, ready its state; neither queues a
   t.equal(server.generation.streams.length, 0)
 })
 
+t.test('a server that still warms up is loading for whoever asks whether it is ready, and serves whoever does not', async t => {
+  let finish = (): void => {}
+  const server = await aServer(t, { text: { warmUp: new Promise(resolve => { finish = resolve }) } })
+  t.match(await get(server, '/ready'), { status: 200 }, 'nobody has asked it to')
+  const warmingUp = server.text.warmUp()
+  t.match(await get(server, '/ready'), { status: 503, body: { status: 'loading' } })
+  t.equal((await get(server, '/health')).status, 200)
+  t.equal((await server.post('/tokenize', { prompt: 'a' })).status, 200)
+  server.generation.progressing = false
+  t.match(await get(server, '/ready'), { body: { status: 'stalled' } }, 'the worse news first')
+  server.generation.progressing = true
+  finish()
+  await warmingUp
+  t.match(await get(server, '/ready'), { status: 200, body: { status: 'ready' } })
+})
+
 t.test('the model is listed and found under each of its names, also one with a slash', async t => {
   const server = await aServer(t, { config: { servedModelNames: ['extra'] } })
   const listed = []

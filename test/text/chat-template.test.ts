@@ -1,7 +1,9 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
 import { ChatTemplateError, openTextService, type ChatMessage } from '../../apps/server/src/text/index.ts'
 import { hello, keep, prompt, serviceWith } from './template-service.ts'
-import { daybreakMini } from './tokenizer-folder.ts'
+import { daybreakMini, sentencePieceTokenizer, writeFolder } from './tokenizer-folder.ts'
 
 t.test('the embedded model\'s template', async t => {
   const service = await openTextService(daybreakMini)
@@ -41,6 +43,21 @@ t.test('a template file takes precedence, a tool template is used when there are
   t.equal(await file.render(hello), 'from the file')
 })
 
+t.test('the template of a processor goes before the configuration\'s and behind a file of its own', async t => {
+  const json = { 'chat_template.json': { chat_template: 'the processor\'s' } }
+  const processor = await serviceWith(t, { chat_template: 'configured' }, {}, json)
+  t.equal(await processor.render(hello), 'the processor\'s')
+  const alone = await serviceWith(t, {}, {}, json)
+  t.equal(await alone.render(hello), 'the processor\'s')
+  const both = await serviceWith(t, { chat_template: 'configured' }, {}, { ...json, 'chat_template.jinja': 'from the file' })
+  t.equal(await both.render(hello), 'from the file')
+  for (const damaged of [{}, { chat_template: 7 }, '{"chat_template"']) {
+    const directory = await writeFolder({ 'tokenizer.json': sentencePieceTokenizer(), 'chat_template.json': damaged })
+    t.teardown(async () => { await rm(directory, { recursive: true }) })
+    await t.rejects(openTextService(directory), { name: 'ModelFileError', details: { file: join(directory, 'chat_template.json') } })
+  }
+})
+
 t.test('arguments of tool calls are objects for templates that apply tojson', async t => {
   const call: ChatMessage = { role: 'assistant', content: '', tool_calls: [{ type: 'function', function: { name: 'f', arguments: '{"a":1}' } }] }
   const { render } = await serviceWith(t, { chat_template: '{{ messages[0].tool_calls[0].function.arguments | tojson }}' })
@@ -78,6 +95,14 @@ t.test('a final message is continued where its text ends', async t => {
   await t.rejects(hides.encodeChat(messages, open), { code: 'TEXT_CHAT_TEMPLATE', message: /does not show its text/ })
   const changes = await serviceWith(t, { chat_template: '{{ messages[1].content | upper }}' })
   await t.rejects(changes.encodeChat(messages, open), { code: 'TEXT_CHAT_TEMPLATE', message: /does not show its text/ })
+})
+
+t.test('a template that cannot be read, and templates without one for every chat, say so', async t => {
+  const broken = await serviceWith(t, { chat_template: '{% if %}' })
+  await t.rejects(broken.render(hello), { code: 'TEXT_CHAT_TEMPLATE', message: /the model's chat template cannot be read: / })
+  const named = await serviceWith(t, { chat_template: [{ name: 'tool_use', template: 'held' }] })
+  t.equal(await named.render(hello, [{}]), 'held')
+  await t.rejects(named.render(hello), { code: 'TEXT_CHAT_TEMPLATE', message: /no chat template that is called default, only tool_use/ })
 })
 
 t.test('a template\'s refusal carries its own words', async t => {

@@ -123,6 +123,8 @@ t.test('SentencePiece pieces', async t => {
 t.test('a Metaspace decoder replaces and strips as SentencePiece does', async t => {
   const rule = byteRuleOf({ type: 'Metaspace', replacement: '▁', prepend_scheme: 'always' })
   t.same(rule.strip, { content: ' ', count: 1 })
+  t.same(byteRuleOf({ type: 'Metaspace', replacement: '▁', prepend_scheme: 'never' }).strip.count, 0, 'where none is put in front')
+  t.same(byteRuleOf({ type: 'Metaspace', replacement: '▁', add_prefix_space: false }).strip.count, 0, 'nor as old files say it')
   const bytes = new TokenBytes(rule, () => '▁a<0x41>', new Set())
   t.equal(Buffer.from(bytes.of(0)).toString(), ' a<0x41>', 'no byte fallback unless the decoder says so')
 })

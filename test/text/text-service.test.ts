@@ -129,8 +129,13 @@ t.test('files that are not what they should be', async t => {
   await t.rejects(open({ 'tokenizer.json': '{' }), { code: 'TEXT_MODEL_FILE', message: /tokenizer\.json: not valid JSON/ })
   await t.rejects(open({ 'tokenizer.json': { added_tokens: 3 } }), { code: 'TEXT_MODEL_FILE' })
   await t.rejects(open({ 'tokenizer.json': sentencePieceTokenizer(), 'config.json': { vocab_size: -1 } }), { code: 'TEXT_MODEL_FILE', message: /config\.json/ })
-  await t.rejects(open({ 'tokenizer.json': { ...sentencePieceTokenizer(), model: { type: 'BPE', vocab: {} } } }), { code: 'TEXT_MODEL_FILE', message: /cannot be built/ })
+  await t.rejects(open({ 'tokenizer.json': { ...sentencePieceTokenizer(), model: { type: 'BPE', vocab: {} } } }), { code: 'TEXT_MODEL_FILE', message: /cannot be built: \S/ })
   await t.rejects(open({ 'tokenizer.json': { ...sentencePieceTokenizer(), decoder: { type: 'WordPiece', prefix: '##' } } }), {
     name: UnsupportedTokenizerError.name, code: 'TEXT_UNSUPPORTED_TOKENIZER', details: { decoder: 'WordPiece' }
   })
+  for (const type of ['WordPiece', 'WordLevel', 'Foo']) {
+    await t.rejects(open({ 'tokenizer.json': { ...sentencePieceTokenizer(), model: { type, vocab: { a: 0 }, unk_token: 'a' } } }), {
+      code: 'TEXT_UNSUPPORTED_TOKENIZER', message: /BPE and Unigram are/, details: { model: type }
+    })
+  }
 })

@@ -44,6 +44,17 @@ export const httpConfigSchema = z.strictObject({
   allowedTemplateKwargs: z.array(z.string().max(64).regex(/^[a-z]\w*$/i).refine(name => !isReserved(name), 'belongs to the server'))
     .max(64).default(['enable_thinking', 'thinking', 'thinking_budget', 'reasoning_effort', 'keep_past_thinking', 'preserve_thinking', 'clear_thinking', 'date_string', 'tools_in_user_message'])
     .describe('Variables of the chat template that requests may set (chat_template_kwargs)'),
+  // As Hugging Face's templates and vLLM have it; who does not trust the callers with the prompt's form chooses the other.
+  specialTokensInMessages: z.enum(['parse', 'escape']).default('parse')
+    .describe("What the name of a special token is in a chat's messages and tools: that token (parse), or letters, so that callers cannot forge turns (escape)"),
+  // OpenAI's own limits.
+  maxFileBytes: z.int().min(KiB).max(64 * 1024 * MiB).default(200 * MiB)
+    .describe('Largest uploaded file, in bytes'),
+  maxBatchLines: z.int().min(1).max(10_000_000).default(50_000)
+    .describe('Most requests of one batch'),
+  // 4 bytes of memory each; a batch beyond it is grouped in parts.
+  batchGroupTokens: z.int().min(1).max(2 ** 30).default(64 * MiB)
+    .describe('Prompt tokens of a batch that are searched together for beginnings they share'),
   // Proxies cut idle streams after 30 to 60 s, undici after 300 s.
   keepAliveSeconds: z.number().min(0.01).max(300).default(10)
     .describe('Longest silence on a stream before a keep-alive comment, in seconds'),

@@ -10,7 +10,7 @@ import type { Test } from 'tap'
 import { packagedAlias } from '../../../apps/server/src/models/aliases/packaged-model.ts'
 import type { PackagedModel } from '../../../apps/server/src/models/aliases/packaged-model.ts'
 import type { RunNpm } from '../../../apps/server/src/models/aliases/package-registry.ts'
-import type { ModelSource } from '../../../apps/server/src/models/model-source.ts'
+import type { PreparedModel } from '../../../apps/server/src/models/model-alias.ts'
 import { FaultyFileServer } from '../../fakes/faulty-file-server.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { integrityOf, packageTarball } from './package-tarball.ts'
@@ -29,7 +29,7 @@ interface Arrangement {
   /** The alias's own. */
   readonly folder: string
   readonly progress: Array<readonly [string, ...unknown[]]>
-  readonly prepare: (overrides?: Overrides) => Promise<ModelSource>
+  readonly prepare: (overrides?: Overrides) => Promise<PreparedModel>
   readonly words: () => Promise<string>
 }
 
@@ -65,9 +65,9 @@ const noNpm: RunNpm = async () => { throw new Error('nobody may be asked') }
 
 t.test('a model in two packages is fetched, unpacked and made, and nothing else is left', async t => {
   const { folder, prepare, progress, words } = await arrange(t)
-  t.strictSame(await prepare(), { type: 'directory', path: join(folder, 'model') })
+  t.strictSame(await prepare(), { type: 'directory', path: join(folder, 'model'), verified: true })
   t.equal(await words(), WORDS.join(''))
-  t.strictSame(await readdir(folder), ['model'])
+  t.strictSame(await readdir(folder), ['model', 'model.verified.json'])
   const total = TARBALLS.reduce((sum, { length }) => sum + length, 0)
   t.strictSame(progress[0], ['begin', 'words', total])
   t.strictSame(progress.slice(-2), [['update', total], ['end']])
@@ -157,7 +157,7 @@ t.test('a process killed while it makes the model leaves none, and the next star
   await prepare({ model: wordModel(urls.slice(0, 1)), runNpm: noNpm })
   t.equal(await words(), WORDS[0])
   t.equal(server.requests.length, numRequests)
-  t.strictSame(await readdir(folder), ['model'])
+  t.strictSame(await readdir(folder), ['model', 'model.verified.json'])
 })
 
 t.test('a model that was made but not yet put in its place is, without making it again', async t => {
@@ -169,28 +169,33 @@ t.test('a model that was made but not yet put in its place is, without making it
   await writeFile(join(folder, 'model.incomplete', 'file-1'), 'left over')
   await prepare({ model: rebuilding, runNpm: noNpm })
   t.equal(await words(), WORDS.join(''))
-  t.strictSame(await readdir(folder), ['model'])
+  t.strictSame(await readdir(folder), ['model', 'model.verified.json'])
   await mkdir(join(folder, 'model.incomplete'))
   await prepare({ model: rebuilding, runNpm: noNpm })
-  t.strictSame(await readdir(folder), ['model'], 'an empty workshop is cleared away')
+  t.strictSame(await readdir(folder), ['model', 'model.verified.json'], 'an empty workshop is cleared away')
 })
 
-t.test('a model whose files changed in the cache is made again', async t => {
-  const { server, folder, prepare, words } = await arrange(t)
+t.test('a model whose files changed in the cache is made again, and it is said why', async t => {
+  const { server, folder, prepare, words, progress } = await arrange(t)
   await prepare()
   await appendFile(join(folder, 'model', 'words.txt'), '!')
-  await prepare()
+  t.match(await prepare(), { verified: true })
   t.equal(await words(), WORDS.join(''))
   t.equal(server.requestsOf('/words-0.tgz').length, 2)
+  t.match(progress.filter(([call]) => call === 'note'), [['note', /^words is damaged in the cache \(.*words\.txt: sha256 is .*\); fetching it again$/]])
+  await appendFile(join(folder, 'model', 'words.txt'), '?')
+  await t.rejects(prepare({ runNpm: npmOf([]) }), { code: 'PACKAGE_LOOKUP_FAILED' }, 'it is not used without a network either')
+  await prepare()
   await rm(join(folder, 'model', 'hashes.json'))
   await prepare()
-  t.equal(server.requestsOf('/words-0.tgz').length, 3, 'without hashes nothing vouches for it')
+  t.equal(server.requestsOf('/words-0.tgz').length, 4, 'without hashes nothing vouches for it')
 })
 
 t.test('two starts at once fetch once', async t => {
-  const { server, prepare, words } = await arrange(t)
+  const { server, prepare, words, progress } = await arrange(t)
   const [one, other] = await Promise.all([prepare(), prepare()])
   t.strictSame(one, other)
+  t.strictSame(progress.filter(([call]) => call === 'note'), [['note', `waiting for another daybreak (pid ${process.pid}) that downloads words`]])
   t.equal(await words(), WORDS.join(''))
   t.equal(server.requests.length, 2)
 })

@@ -1,4 +1,5 @@
-import { readdir, readFile, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -49,6 +50,37 @@ t.test('what is unfinished is listed as partial, with what it lacks', async t =>
   t.equal(deletion.bytes, 60_000)
   await carryOut(deletion)
   t.strictSame((await readdir(folders.hub)).sort(), ['models--other--model-of-more', 'models--some--model'])
+})
+
+t.test('a file that somebody has put elsewhere and linked to is not deleted with the revision', async t => {
+  const { folders, repo, home } = await arrange(t)
+  const own = join(home, 'own.safetensors')
+  await writeFile(own, weights)
+  const link = join(repo, 'snapshots', COMMIT, 'model.safetensors')
+  await rm(link)
+  await symlink(own, link)
+  for (const revision of [COMMIT, undefined]) {
+    const deletion = await planDeletion('some/model', revision, folders)
+    t.ok(deletion.bytes < 2 * weights.length, 'nor counted')
+    await carryOut(deletion)
+    t.equal((await stat(own)).size, weights.length)
+  }
+})
+
+t.test('a model that is being downloaded is not deleted', async t => {
+  const { folders, repo } = await arrange(t)
+  const lock = join(repo, 'blobs', `${sha256(weights)}.daybreak.incomplete.lock`)
+  await writeFile(lock, JSON.stringify({ pid: process.pid, host: hostname() }))
+  await t.rejects(planDeletion('some/model', undefined, folders), { code: 'MODEL_IN_USE', message: new RegExp(`pid ${process.pid}`) })
+  await t.rejects(planDeletion('some/model', 'v2', folders), { code: 'MODEL_IN_USE' })
+  t.ok(await planDeletion('other/model-of-more', undefined, folders), 'another may go')
+  await utimes(lock, 0, 0)
+  await carryOut(await planDeletion('some/model', undefined, folders))
+  await t.rejects(stat(repo), { code: 'ENOENT' })
+
+  await mkdir(join(folders.aliases, 'short'), { recursive: true })
+  await writeFile(join(folders.aliases, 'short', 'model.lock'), JSON.stringify({ pid: process.pid, host: hostname() }))
+  await t.rejects(planDeletion('short', undefined, folders), { code: 'MODEL_IN_USE' })
 })
 
 t.test('deleting a revision keeps what another one uses', async t => {

@@ -4,7 +4,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { downloadFile } from '../../../apps/server/src/models/download/index.ts'
+import { describeWait, downloadFile, freeBytesOf } from '../../../apps/server/src/models/download/index.ts'
 import type { DownloadRequest } from '../../../apps/server/src/models/download/index.ts'
 import { gitSha1, sha256 } from '../../fakes/fake-hub.ts'
 import { FaultyFileServer } from '../../fakes/faulty-file-server.ts'
@@ -148,6 +148,34 @@ t.test('another length than the promised one is an error before anything is writ
   }
 })
 
+t.test('a page in the place of the rest of a file costs nothing of what an earlier try left', async t => {
+  const { destination, download, server, requests } = await arrange(t)
+  await download({ destination: `${destination}-other` })
+  await writeFile(`${destination}.incomplete`, file.subarray(0, 123_456))
+  const page = server.put('/page', new TextEncoder().encode('<html>Please log in</html>'))
+  server.fail('/page', { type: 'ignore-range' })
+  await t.rejects(download({ url: page, expectedBytes: file.length }), { code: 'DOWNLOAD_MISMATCH', message: /length is 26, not \d+; nothing was taken$/, details: { keptBytes: 123_456 } })
+  await download({ expectedBytes: file.length })
+  t.ok(await isWhole(destination))
+  t.match(requests().at(-1), { range: 'bytes=123456-', status: 206 })
+})
+
+t.test('reading back what an earlier try left ends with the signal', async t => {
+  const { destination, download, requests } = await arrange(t)
+  await download({ destination: `${destination}-other` })
+  await writeFile(`${destination}.incomplete`, file.subarray(0, 123_456))
+  const ended = new AbortController()
+  const ending = download({ signal: ended.signal })
+  ended.abort()
+  await t.rejects(ending, { code: 'DOWNLOAD_INTERRUPTED' })
+  t.equal(requests().length, 1)
+  t.equal((await stat(`${destination}.incomplete`)).size, 123_456)
+})
+
+t.test('a file system that does not say what is free is tried', async t => {
+  t.equal(await freeBytesOf(join(await temporaryFolder(t), 'nowhere')), Infinity)
+})
+
 t.test('a file whose length nobody tells arrives as well', async t => {
   const { destination, download } = await arrange(t, { type: 'chunked' })
   await download()
@@ -223,28 +251,52 @@ t.test('two calls for one file do the work once', async t => {
   t.strictSame(await readdir(join(destination, '..')), ['file.bin'])
 })
 
+t.test('whoever waits is told for whom, on which machine if it is another, and nothing of a lock that names nobody', async t => {
+  t.equal(describeWait('some/model', { pid: 7, host: hostname() }), 'waiting for another daybreak (pid 7) that downloads some/model')
+  t.equal(describeWait('some/model', { pid: 7, host: 'elsewhere' }), 'waiting for another daybreak (pid 7 on elsewhere) that downloads some/model')
+  t.equal(describeWait('some/model', undefined), 'waiting for another daybreak that downloads some/model')
+
+  const { destination, download } = await arrange(t)
+  await download({ destination: `${destination}-other` })
+  const lock = `${destination}.incomplete.lock`
+  await writeFile(lock, '')
+  const polls: number[] = []
+  const told: number[] = []
+  await download({
+    onWait: holder => {
+      t.equal(holder, undefined)
+      told.push(polls.length)
+    },
+    sleep: async () => { if (polls.push(0) === 3) await rm(lock) }
+  })
+  t.strictSame(told, [1], 'at the second look: at the first it may just have been made')
+})
+
 t.test('the lock of a process that died is taken over, that of a living one is waited for', async t => {
   const { destination, download } = await arrange(t)
   await download({ destination: `${destination}-other` })
   const lock = `${destination}.incomplete.lock`
-  const numWaits = { polls: 0, notices: 0 }
+  let numPolls = 0
+  const holders: unknown[] = []
   const holdBy = async (pid: number): Promise<void> => { await writeFile(lock, JSON.stringify({ pid, host: hostname(), nonce: 'x' })) }
   const options: Partial<DownloadRequest> = {
-    onWait: () => { numWaits.notices += 1 },
+    onWait: holder => { holders.push(holder) },
     sleep: async () => {
-      numWaits.polls += 1
-      if (numWaits.polls === 3) await rm(lock)
+      numPolls += 1
+      if (numPolls === 3) await rm(lock)
     }
   }
   await holdBy(process.pid)
   await download(options)
   t.ok(await isWhole(destination))
-  t.strictSame(numWaits, { polls: 3, notices: 1 })
+  t.equal(numPolls, 3)
+  t.strictSame(holders, [{ pid: process.pid, host: hostname() }], 'told once')
 
   // No process has an id this large: the kernel's limit is 2^22.
   await rm(destination)
   await holdBy(2 ** 22 + 1)
-  await download({ sleep: async () => {} })
+  const onWait = (): void => { t.fail('nobody is there to be waited for') }
+  await download({ sleep: async () => {}, onWait })
   t.ok(await isWhole(destination))
 
   // Ids are used again: a lock that nobody renews has no holder, even if its id has.
@@ -252,7 +304,7 @@ t.test('the lock of a process that died is taken over, that of a living one is w
   await holdBy(process.pid)
   const longAgo = new Date(Date.now() - 3_600_000)
   await utimes(lock, longAgo, longAgo)
-  await download({ sleep: async () => {} })
+  await download({ sleep: async () => {}, onWait })
   t.ok(await isWhole(destination))
   t.strictSame((await readdir(join(destination, '..'))).sort(), ['file.bin', 'file.bin-other'])
 })

@@ -26,6 +26,7 @@ export const modelFiles: Readonly<Record<string, Uint8Array | string>> = {
   'tokenizer_config.json': '{}',
   'special_tokens_map.json': '{}',
   'chat_template.jinja': '{{ messages }}',
+  'chat_template.json': '{"chat_template":"{{ messages }}"}',
   'tokenizer.model': 'sentencepiece',
   'model.safetensors': weights,
   'pytorch_model.bin': randomBytes(1000),

@@ -39,6 +39,11 @@ t.test('a quantisation is a whole word at the end of a name', async t => {
   t.equal(chooseGguf(ggufModels(['a-Q2_K.gguf', 'a-Q8_0.gguf']), undefined), undefined)
 })
 
+t.test('a token that was pasted with line breaks is the one that was meant', async t => {
+  t.equal((await readHubSettings({ HF_HOME: '/nowhere', HF_TOKEN: 'hf_a\r\nb\n' })).token, 'hf_ab')
+  t.equal((await readHubSettings({ HF_HOME: '/nowhere', HF_TOKEN: ' \n' })).token, undefined)
+})
+
 t.test('the cache, the Hub and the token are where huggingface_hub looks for them', async t => {
   const home = await temporaryFolder(t)
   t.match(await readHubSettings({ XDG_CACHE_HOME: home }), { endpoint: 'https://huggingface.co', cacheFolder: join(home, 'huggingface', 'hub'), isOffline: false, token: undefined })

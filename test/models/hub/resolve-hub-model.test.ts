@@ -8,7 +8,8 @@ import t from 'tap'
 import { gitSha1, sha256 } from '../../fakes/fake-hub.ts'
 import { COMMIT, hubFixture, LATER_COMMIT, modelFiles, randomBytes, weights } from './hub-fixture.ts'
 
-const wantedFiles = ['chat_template.jinja', 'config.json', 'generation_config.json', 'model.safetensors', 'special_tokens_map.json', 'tokenizer.json', 'tokenizer_config.json']
+const childScript = fileURLToPath(new URL('../../fakes/download-child.ts', import.meta.url))
+const wantedFiles = ['chat_template.jinja', 'chat_template.json', 'config.json', 'generation_config.json', 'model.safetensors', 'special_tokens_map.json', 'tokenizer.json', 'tokenizer_config.json']
 /** Files of the same content are one. */
 const bytesOf = (names: readonly string[]): number => [...new Set(names.map(name => modelFiles[name]))].reduce((sum, content) => sum + (content?.length ?? 0), 0)
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -55,8 +56,7 @@ t.test('a model of several shards is what its index names', async t => {
 t.test('a process that is killed in mid-download leaves what the next one needs not ask for again', async t => {
   const { hub, home, resolve } = await hubFixture(t)
   hub.fail(weights, { type: 'hold', afterBytes: 120_000 })
-  const script = fileURLToPath(new URL('../../fakes/download-child.ts', import.meta.url))
-  const child = spawn(process.execPath, ['--conditions=@daybreak/source', '--import=tsx', script, 'some/model', JSON.stringify(hub.env(home))], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['--conditions=@daybreak/source', '--import=tsx', childScript, 'some/model', JSON.stringify(hub.env(home))], { stdio: ['ignore', 'pipe', 'inherit'] })
   const exited = once(child, 'exit')
   const small = bytesOf(wantedFiles.filter(name => name !== 'model.safetensors'))
   for await (const line of createInterface({ input: child.stdout })) {
@@ -72,6 +72,35 @@ t.test('a process that is killed in mid-download leaves what the next one needs 
   t.match(hub.cdn.requests.at(-1), { range: 'bytes=120000-', status: 206, sentBytes: 80_000 })
   t.equal(hub.cdn.requests.length, 2)
   t.notOk((await readdir(dirname(blob))).some(name => name.includes('incomplete')))
+})
+
+t.test('who finds another process at the same model says so once, and goes on where that one ends', async t => {
+  const { hub, home, resolve, notes } = await hubFixture(t)
+  const more = [randomBytes(70_000), randomBytes(80_000)]
+  const names = ['model-00001-of-00003.safetensors', 'model-00002-of-00003.safetensors', 'model-00003-of-00003.safetensors']
+  const { 'model.safetensors': _, ...texts } = modelFiles
+  const index = JSON.stringify({ weight_map: Object.fromEntries(names.map((name, i) => [`t${i}`, name])) })
+  const shards = [weights, ...more]
+  hub.put('some/shards', { commit: COMMIT, files: { ...texts, 'model.safetensors.index.json': index, ...Object.fromEntries(names.map((name, i) => [name, shards[i] ?? ''])) } })
+  for (const shard of shards) hub.fail(shard, { type: 'hold', afterBytes: 60_000 })
+  const child = spawn(process.execPath, ['--conditions=@daybreak/source', '--import=tsx', childScript, 'some/shards', JSON.stringify(hub.env(home))], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const exited = once(child, 'exit')
+  const small = bytesOf(wantedFiles.filter(name => name !== 'model.safetensors'))
+  await new Promise<void>(resolve => {
+    createInterface({ input: child.stdout }).on('line', line => { if (line === `bytes ${small + 180_000}`) resolve() })
+  })
+  let numPolls = 0
+  const { path } = await resolve('some/shards', {}, {
+    sleep: async () => {
+      numPolls += 1
+      if (numPolls !== 10) return
+      child.kill('SIGKILL')
+      await exited
+    }
+  })
+  t.strictSame(notes, [`waiting for another daybreak (pid ${child.pid}) that downloads some/shards`])
+  for (const [i, name] of names.entries()) t.ok(Buffer.from(shards[i] ?? '').equals(await readFile(join(path, name))), name)
+  t.strictSame(hub.cdn.requests.slice(3).map(({ range }) => range), ['bytes=60000-', 'bytes=60000-', 'bytes=60000-'])
 })
 
 t.test('a file that is not what its name in the cache says is an error, and does not stay', async t => {
@@ -208,6 +237,46 @@ t.test('a disk without room for the whole model is told before anything is downl
   const { hub, resolve } = await hubFixture(t)
   await t.rejects(resolve('some/model', {}, { freeBytes: async () => weights.length }), { code: 'DOWNLOAD_DISK_FULL', message: /HF_HOME/ })
   t.notOk(hub.requests.some(request => request.includes('/resolve/')))
+})
+
+t.test('a revision that shares its weights with one that is there needs room, and time, for what is new only', async t => {
+  const { hub, resolve, progress } = await hubFixture(t)
+  await resolve('some/model')
+  const config = '{"later":true}'
+  hub.put('some/model', { commit: LATER_COMMIT, files: { ...modelFiles, 'config.json': config } })
+  const { commit } = await resolve('some/model', {}, { freeBytes: async () => config.length })
+  t.equal(commit, LATER_COMMIT)
+  t.equal(hub.cdn.requests.length, 1)
+  progress.length = 0
+  await rm(join((await resolve('some/model')).path, 'model.safetensors'))
+  t.equal((await resolve('some/model', {}, { freeBytes: async () => 0 })).commit, LATER_COMMIT)
+  t.strictSame(progress, [], 'a link is no download')
+})
+
+t.test('without a place for the newest revision the one that is there is taken with a note', async t => {
+  const { hub, resolve, notes } = await hubFixture(t)
+  await resolve('some/model')
+  hub.put('some/model', { commit: LATER_COMMIT, files: { ...modelFiles, 'config.json': '{"later":true}' } })
+  t.equal((await resolve('some/model', {}, { freeBytes: async () => 0 })).commit, COMMIT)
+  t.match(notes.at(-1), /are free.* Using some\/model from the cache/)
+  const link = async (): Promise<void> => { throw Object.assign(new Error('read-only file system'), { code: 'EROFS' }) }
+  t.equal((await resolve('some/model', {}, { link })).commit, COMMIT)
+  t.match(notes.at(-1), /read-only file system\. Using some\/model from the cache/)
+  hub.put('other/model', { commit: LATER_COMMIT, files: { ...modelFiles, 'config.json': '{}' } })
+  await t.rejects(resolve('other/model', {}, { link }), { code: 'EROFS' })
+})
+
+t.test('who ends it while the Hub is asked has ended it, whatever the cache has', async t => {
+  const { hub, resolve } = await hubFixture(t)
+  await resolve('some/model')
+  await t.rejects(resolve('some/model', {}, { signal: AbortSignal.abort() }), { code: 'DOWNLOAD_INTERRUPTED' })
+  hub.failures.push(503)
+  const ended = new AbortController()
+  const sleep = async (_: number, signal: AbortSignal | undefined): Promise<void> => {
+    ended.abort()
+    signal?.throwIfAborted()
+  }
+  await t.rejects(resolve('some/model', {}, { signal: ended.signal, sleep }), { code: 'DOWNLOAD_INTERRUPTED' })
 })
 
 t.test('where the system has no symbolic links the files themselves are in the snapshot', async t => {

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import { carryOut, listCachedModels, modelCacheFolder, planDeletion } from '../models/cache/index.ts'
@@ -10,11 +11,16 @@ import type { CommandContext, RegisterCommand } from './command-context.ts'
 import { createDownloadDisplay } from './download-progress.ts'
 import { cachedModelsTable } from './models-table.ts'
 import { SettingError } from './settings.ts'
+import { untilSignal } from './until-signal.ts'
 
 export interface ModelsCommandEnvironment {
   readonly aliases: readonly ModelAlias[]
   /** Asks a yes-or-no question; undefined where nobody can answer. */
   readonly confirm: ((question: string) => Promise<boolean>) | undefined
+}
+
+interface MaybeTerminal {
+  readonly isTTY?: boolean
 }
 
 interface JsonFlag {
@@ -43,12 +49,16 @@ export function modelsCommand (environment: ModelsCommandEnvironment): RegisterC
 }
 
 /** Asks on the terminal; undefined when there is none. */
-export function askOnTerminal (input: NodeJS.ReadStream, output: NodeJS.WriteStream): ModelsCommandEnvironment['confirm'] {
-  if (!input.isTTY || !output.isTTY) return undefined
+export function askOnTerminal (input: NodeJS.ReadableStream & MaybeTerminal, output: NodeJS.WritableStream & MaybeTerminal): ModelsCommandEnvironment['confirm'] {
+  if (input.isTTY !== true || output.isTTY !== true) return undefined
   return async question => {
     const lines = createInterface({ input, output })
     try {
-      return /^y(es)?$/i.test((await lines.question(`${question} [y/N] `)).trim())
+      // Ctrl-C and the end of the input close it, which is no yes; some Nodes then leave the question open for ever.
+      const closed = once(lines, 'close').then(() => undefined)
+      const answer = await Promise.race([lines.question(`${question} [y/N] `).catch(() => undefined), closed])
+      if (answer === undefined) output.write('\n')
+      return /^y(es)?$/i.test(answer?.trim() ?? '')
     } finally {
       lines.close()
     }
@@ -66,8 +76,11 @@ function addList (models: Command, { env, stdout }: CommandContext): void {
     })
 }
 
-async function download (name: string, isJson: boolean, { env, stdout, stderr }: CommandContext, { aliases }: ModelsCommandEnvironment): Promise<void> {
-  const { id, source } = await resolveModel(name, { env, aliases, progress: createDownloadDisplay(stderr) })
+async function download (name: string, isJson: boolean, context: CommandContext, { aliases }: ModelsCommandEnvironment): Promise<void> {
+  const { env, stdout, stderr } = context
+  const resolved = await untilSignal(context, async signal => await resolveModel(name, { env, aliases, progress: createDownloadDisplay(stderr), signal }))
+  if (resolved === undefined) return
+  const { id, source } = resolved.result
   stdout.write(isJson ? `${JSON.stringify({ id, ...source }, undefined, 2)}\n` : `${id} is at ${source.path}\n`)
 }
 

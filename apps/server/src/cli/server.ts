@@ -1,3 +1,4 @@
+import type { EngineReport } from '@daybreak/engine'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { buildApp } from '../app.ts'
@@ -5,6 +6,7 @@ import type { EngineConfig, ListenConfig, LogConfig, ModelConfig, OperationConfi
 import { systemClock } from '../generation/clock.ts'
 import type { EngineFailure } from '../generation/engine-lifecycle.ts'
 import { EngineSupervisor } from '../generation/engine-supervisor.ts'
+import type { EngineCapacity } from '../generation/generation-service.ts'
 import { defaultRestartLimits } from '../generation/restart-policy.ts'
 import type { HttpConfig, ServedModel } from '../http-config.ts'
 import { resolveModel, textFolder } from '../models/index.ts'
@@ -66,6 +68,8 @@ export class Server {
   readonly #app: FastifyInstance
   #address = ''
   #listeningSince = 0
+  #warmedUp: Promise<void> = Promise.resolve()
+  #isStopping = false
 
   private constructor (parts: ServerParts, source: ModelSource, environment: ServeEnvironment) {
     this.#settings = parts.settings
@@ -94,7 +98,7 @@ export class Server {
         const { numRestarts, enginePid } = this.#supervisor
         this.#logger.info({ event: 'engine-ready', enginePid })
         if (numRestarts > 0) this.#logger.warn({ event: 'engine-restarted', restarts: numRestarts })
-        else this.#context.stdout.write(banner({ model: this.#model.id, address: this.#address, capacity, report, readySeconds: this.#secondsSinceListening() }))
+        else this.#announce(capacity, report)
       },
       onRestart: numReplayed => this.#logger.warn({ event: 'requests-replayed', numReplayed }),
       onFailed: failure => this.#failed(failure)
@@ -105,12 +109,13 @@ export class Server {
 
   /**
    * Downloads the model if need be, reads its tokenizer and builds everything; nothing runs yet.
+   * @param signal ends a download
    * @throws ModelNotFoundError, HubError and whatever else the model's files give reason for (rejects)
    */
-  static async open (settings: ServeSettings, context: CommandContext, environment: ServeEnvironment): Promise<Server> {
+  static async open (settings: ServeSettings, context: CommandContext, environment: ServeEnvironment, signal: AbortSignal): Promise<Server> {
     const logger = createLogger(settings.log.logLevel, settings.log.logFormat, context.stderr)
     const download = createDownloadDisplay(context.stderr, logger)
-    const { id, source } = await resolveModel(settings.model.model, { env: context.env, progress: download })
+    const { id, source } = await resolveModel(settings.model.model, { env: context.env, progress: download, signal })
     const ownName = settings.model.synthetic ?? id
     const [servedName = ownName] = settings.http.servedModelNames
     return new Server({
@@ -119,7 +124,7 @@ export class Server {
       logger,
       progress: createProgressDisplay(context.stderr, logger),
       model: { id: servedName, created: Math.floor(Date.now() / 1000), ownedBy: 'daybreak', aliases: [ownName] },
-      text: await openTextService(await textFolder(source, context.env))
+      text: await openTextService(await textFolder(source, context.env), { specialTokensInMessages: settings.http.specialTokensInMessages })
     }, source, environment)
   }
 
@@ -137,10 +142,17 @@ export class Server {
     }
     this.#listeningSince = systemClock.now()
     this.#supervisor.start()
+    // Beside the engine's loading, which takes longer; the server is ready when both are done.
+    this.#warmedUp = this.#text.warmUp()
+    this.#warmedUp.catch((err: unknown) => {
+      this.#logger.fatal({ event: 'text-failed', err })
+      this.#end(`the worker for long texts does not start: ${causeOf(err)}`)
+    })
   }
 
   /** Takes no more requests, lets the unfinished ones go on up to the deadline, and ends everything. */
   async stop (): Promise<void> {
+    this.#isStopping = true
     this.#progress.stop()
     const { drainTimeoutSeconds } = this.#settings.operation
     this.#logger.info({ event: 'draining', deadlineSeconds: drainTimeoutSeconds })
@@ -154,14 +166,31 @@ export class Server {
     this.#logger.info({ event: 'stopped' })
   }
 
+  #announce (capacity: EngineCapacity, report: EngineReport): void {
+    this.#warmedUp.then(() => {
+      if (this.#isStopping) return
+      this.#context.stdout.write(banner({ model: this.#model.id, address: this.#address, capacity, report, readySeconds: this.#secondsSinceListening() }))
+    }, () => {})
+  }
+
   #secondsSinceListening (): number { return (systemClock.now() - this.#listeningSince) / 1000 }
 
-  /** A server that can never answer again is better replaced than kept. */
   #failed (failure: EngineFailure): void {
-    this.#progress.stop()
     this.#logger.fatal({ event: 'engine-failed', ...failure })
-    this.#context.stderr.write(`daybreak: ${failure.message}\n`)
+    this.#end(failure.message)
+  }
+
+  /** A server that can never answer again is better replaced than kept. */
+  #end (message: string): void {
+    this.#progress.stop()
+    this.#context.stderr.write(`daybreak: ${message}\n`)
     settledWithin(this.#app.drain().then(async () => await this.#app.close()), CLOSING_TIMEOUT_MS)
       .then(() => this.#context.exit(1), () => this.#context.exit(1))
   }
+}
+
+/** An error that wraps another says less than that one. */
+function causeOf (error: unknown): string {
+  const cause = error instanceof Error ? error.cause ?? error : error
+  return cause instanceof Error ? cause.message : String(cause)
 }

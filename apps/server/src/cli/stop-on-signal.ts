@@ -1,14 +1,14 @@
 import type { CommandContext } from './command-context.ts'
 
 /** 128 and the signal's number, as shells report it. */
-const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const
+export const SIGNAL_EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const
 
 /** The first SIGTERM or SIGINT drains and exits with 0, the second exits at once. */
 export function stopOnSignal (server: { stop (): Promise<void> }, context: Pick<CommandContext, 'onSignal' | 'exit' | 'stderr'>): void {
   let stopping = false
   context.onSignal(signal => {
     if (stopping) {
-      context.exit(exitCodes[signal])
+      context.exit(SIGNAL_EXIT_CODES[signal])
       return
     }
     stopping = true

@@ -1,7 +1,7 @@
 export { MODEL_ALIASES } from './alias-table.ts'
 export type { DownloadProgress } from './download/index.ts'
 export { ModelNotFoundError, ModelVerificationError } from './errors.ts'
-export type { ModelAlias, ModelAliasContext } from './model-alias.ts'
+export type { ModelAlias, ModelAliasContext, PreparedModel } from './model-alias.ts'
 export type { ModelSource } from './model-source.ts'
 export { BUILT_IN_MODELS, DEFAULT_MODEL, resolveModel, type ResolvedModel, type ResolveModelOptions } from './resolve-model.ts'
 export { textFolder } from './text-folder.ts'

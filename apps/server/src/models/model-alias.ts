@@ -8,7 +8,12 @@ export interface ModelAlias {
   /** One line for lists: what it is, and how large. */
   readonly description: string
   /** Makes the model ready, downloading only what `context.folder` lacks. What it rejects with is shown to the user as it is. */
-  prepare (context: ModelAliasContext): Promise<ModelSource>
+  prepare (context: ModelAliasContext): Promise<PreparedModel>
+}
+
+export interface PreparedModel extends ModelSource {
+  /** Whether its files are known to match sha256 sums: compared now, or when something was last done to them. */
+  readonly verified: boolean
 }
 
 export interface ModelAliasContext {

@@ -3,10 +3,11 @@ import { basename, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { MODEL_ALIASES } from './alias-table.ts'
 import { modelCacheFolder } from './cache/model-cache-folder.ts'
-import { unwatched } from './download/index.ts'
+import { environmentFetch, unwatched } from './download/index.ts'
 import type { DownloadProgress } from './download/index.ts'
 import { ModelNotFoundError } from './errors.ts'
 import { formatHubReference, parseHubReference, resolveHubModel } from './hub/index.ts'
+import type { HubReference, ResolveHubOptions } from './hub/index.ts'
 import type { ModelAlias } from './model-alias.ts'
 import type { ModelSource } from './model-source.ts'
 import { verifyModelFiles } from './verify-model-files.ts'
@@ -21,7 +22,10 @@ export interface ResolvedModel {
   /** What `/v1/models` calls it: the built-in name, the alias, the Hub's name without a revision, or the directory's or file's own. */
   readonly id: string
   readonly source: ModelSource
-  /** Whether every file was compared, now, with a sha256 sum that came with it. What comes from the Hub is when it arrives, and not again. */
+  /**
+   * Whether every file is known to match a sha256 sum that came with it: compared now, or, of an alias, when something was last done to
+   * it. What comes from the Hub is compared when it arrives, and not again.
+   */
   readonly verified: boolean
 }
 
@@ -30,11 +34,14 @@ export interface ResolveModelOptions {
   readonly modelsFolder?: string
   /** Default: all there are. */
   readonly aliases?: readonly ModelAlias[]
-  /** Where `HF_HOME`, `HF_TOKEN` and the like are read. Default: nothing is set. */
+  /** Where `HF_HOME`, `HF_TOKEN`, `HTTPS_PROXY` and the like are read. Default: nothing is set. */
   readonly env?: Readonly<Record<string, string | undefined>>
   readonly progress?: DownloadProgress
+  /** Default: by way of the proxy that `env` names, if it names one. */
   readonly fetch?: typeof globalThis.fetch
   readonly signal?: AbortSignal
+  /** How a model of the Hub becomes files. Default: it is downloaded. */
+  readonly resolveHub?: (reference: HubReference, options: ResolveHubOptions) => Promise<ModelSource>
 }
 
 /**
@@ -43,7 +50,7 @@ export interface ResolveModelOptions {
  * @throws ModelNotFoundError, ModelVerificationError, HubError, a download's errors and what an alias throws (rejects)
  */
 export async function resolveModel (nameOrPath: string, options: ResolveModelOptions = {}): Promise<ResolvedModel> {
-  const { aliases = MODEL_ALIASES, env = {}, progress = unwatched, fetch = globalThis.fetch, signal } = options
+  const { aliases = MODEL_ALIASES, env = {}, progress = unwatched, fetch = environmentFetch(env), signal, resolveHub = resolveHubModel } = options
   const notFound = (problem: string): ModelNotFoundError => new ModelNotFoundError({
     model: nameOrPath, problem, builtIn: Object.keys(BUILT_IN_MODELS), aliases: aliases.map(({ name }) => name)
   })
@@ -53,13 +60,13 @@ export async function resolveModel (nameOrPath: string, options: ResolveModelOpt
   if (folder === undefined && kind === undefined) {
     const reference = parseHubReference(nameOrPath)
     if (reference !== undefined) {
-      const { type, path } = await resolveHubModel(reference, { env, progress, fetch, signal })
+      const { type, path } = await resolveHub(reference, { env, progress, fetch, signal })
       return { id: formatHubReference({ ...reference, revision: 'main' }), source: { type, path }, verified: false }
     }
     const alias = aliases.find(({ name }) => name === nameOrPath)
     if (alias !== undefined) {
-      const source = await alias.prepare({ folder: join(modelCacheFolder(env), alias.name), env, progress, fetch, signal })
-      return { id: alias.name, source, verified: false }
+      const { type, path, verified } = await alias.prepare({ folder: join(modelCacheFolder(env), alias.name), env, progress, fetch, signal })
+      return { id: alias.name, source: { type, path }, verified }
     }
   }
   if (kind === 'file' && /\.gguf$/i.test(path)) return { id: basename(path), source: { type: 'gguf', path }, verified: false }

@@ -5,7 +5,7 @@ import { healthSchema, jsonSchema } from '../openai/response-schemas.ts'
 import type { ServerContext } from '../server-context.ts'
 
 /** What operators and orchestrators ask. None of it queues work: a probe must not wait behind a long prefill, nor add to it. */
-export function registerOperations (app: FastifyInstance, { generation, telemetry, drain }: ServerContext): void {
+export function registerOperations (app: FastifyInstance, { generation, text, telemetry, drain }: ServerContext): void {
   const tags = ['operations']
   const health = { 200: jsonSchema(healthSchema), 503: { description: 'Not so', ...jsonSchema(healthSchema) } }
 
@@ -17,7 +17,7 @@ export function registerOperations (app: FastifyInstance, { generation, telemetr
 
   app.get('/ready', { schema: { summary: 'Whether requests are taken', tags, response: health } }, async (_request, reply) => {
     const state = drain.draining ? 'draining' : generation.state
-    const status = state === 'ready' && !generation.progressing ? 'stalled' : state
+    const status = state !== 'ready' ? state : !generation.progressing ? 'stalled' : text.isWarmingUp ? 'loading' : state
     return reply.code(status === 'ready' ? 200 : 503).send({ status })
   })
 

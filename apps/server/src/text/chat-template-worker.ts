@@ -24,6 +24,7 @@ export interface RenderTask {
 export type RenderResult =
   | { readonly type: 'text'; readonly text: string }
   | { readonly type: 'failed'; readonly message: string }
+  | { readonly type: 'unreadable'; readonly message: string }
   | { readonly type: 'timeout' }
 
 const { timeoutMs, maxCharacters, templates } = z.object({ timeoutMs: z.number(), maxCharacters: z.number(), templates: z.record(z.string(), z.string()) }).parse(workerData)
@@ -46,7 +47,7 @@ export default function renderTemplate (task: RenderTask): RenderResult {
 
 function render (task: RenderTask): RenderResult {
   const template = compiledTemplate(task.template)
-  if (typeof template === 'string') return { type: 'failed', message: template }
+  if (typeof template === 'string') return { type: 'unreadable', message: template }
   const variables = Object.entries(task.variables).map(([name, json]) => {
     const value = valueOf(json)
     return [name, name === 'messages' && task.parseArguments ? withParsedArguments(value) : value] as const
@@ -93,5 +94,6 @@ function isTimeout (error: unknown): boolean {
 }
 
 function reasonOf (error: unknown): string {
+  if (error instanceof RangeError && /call stack/.test(error.message)) return 'it nests or recurses too deeply'
   return error instanceof Error ? error.message : String(error)
 }

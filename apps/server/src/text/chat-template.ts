@@ -56,7 +56,8 @@ export class ChatTemplateRunner {
   async render (messages: readonly ChatMessage[], options: ChatTemplateOptions): Promise<string> {
     const continued = options.continueFinalMessage === true ? messages.at(-1)?.content ?? '' : undefined
     if (continued !== undefined && options.addGenerationPrompt) throw this.#error('failed', 'a prompt cannot both continue the final message and open another one')
-    const name = options.tools !== undefined && 'tool_use' in this.#templates ? 'tool_use' : 'default'
+    const name = options.tools !== undefined && Object.hasOwn(this.#templates, 'tool_use') ? 'tool_use' : 'default'
+    if (!Object.hasOwn(this.#templates, name)) throw this.#error('failed', `the model has no chat template that is called default, only ${Object.keys(this.#templates).join(', ')}`)
     const rendered = await this.#render(name, {
       ...options.variables,
       ...this.#globals,
@@ -81,6 +82,7 @@ export class ChatTemplateRunner {
     switch (result.type) {
       case 'text': return result.text
       case 'failed': throw this.#error('failed', `the chat template refused these messages: ${result.message}`)
+      case 'unreadable': throw this.#error('failed', `the model's chat template cannot be read: ${result.message}`)
       case 'timeout': throw this.#error('timeout', `the chat template took longer than ${this.#timeoutMs} ms`)
       default: return result satisfies never
     }

@@ -14,14 +14,16 @@ export class ModelFileError extends Error {
   }
 }
 
-/** The tokenizer's decoder is of a kind that cannot be undone token by token. */
+/** The tokenizer's model is of a kind that is not known here, or its decoder of one that cannot be undone token by token. */
 export class UnsupportedTokenizerError extends Error {
   override readonly name = 'UnsupportedTokenizerError'
   readonly code = 'TEXT_UNSUPPORTED_TOKENIZER' satisfies TextErrorCode
-  readonly details: { readonly decoder: string }
+  readonly details: { readonly decoder: string } | { readonly model: string }
 
   constructor (details: UnsupportedTokenizerError['details']) {
-    super(`decoder ${details.decoder} is not supported; ByteLevel, Metaspace and SentencePiece byte-fallback decoders are`)
+    super('model' in details
+      ? `tokenizer.json: the tokenizer is of the kind ${details.model}, which is not supported; BPE and Unigram are`
+      : `tokenizer.json: decoder ${details.decoder} is not supported; ByteLevel, Metaspace and SentencePiece byte-fallback decoders are`)
     this.details = details
   }
 }

@@ -20,7 +20,9 @@ export function markFinalMessage (messages: readonly ChatMessage[]): ChatMessage
  */
 export function cutAfterFinalMessage (rendered: string, content: string): string | undefined {
   const at = rendered.lastIndexOf(MARK.trimEnd())
-  if (at < 0 || !rendered.includes(strip(content, 'both'))) return undefined
-  const before = rendered.slice(0, at)
-  return rendered.startsWith(MARK, at) ? before : strip(before, 'right')
+  const before = rendered.slice(0, Math.max(at, 0))
+  const trimmed = strip(before, 'right')
+  // Only where the mark is: looking for a long text everywhere in another takes this thread as long as a caller wants.
+  if (at < 0 || !trimmed.endsWith(strip(content, 'both'))) return undefined
+  return rendered.startsWith(MARK, at) ? before : trimmed
 }

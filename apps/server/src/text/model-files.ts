@@ -23,6 +23,8 @@ const decoderStep = z.looseObject({
   content: z.string().optional(),
   start: z.int().nonnegative().optional(),
   stop: z.int().nonnegative().optional(),
+  prepend_scheme: z.string().optional(),
+  add_prefix_space: z.boolean().optional(),
   get decoders () { return z.array(decoderStep).optional() }
 })
 
@@ -49,6 +51,7 @@ const tokenizerConfig = z.looseObject({
 const tokenIds = z.union([z.int(), z.array(z.int())]).nullish()
 const modelConfig = z.looseObject({ vocab_size: z.int().positive().optional(), eos_token_id: tokenIds })
 const generationConfig = z.looseObject({ eos_token_id: tokenIds })
+const processorTemplate = z.looseObject({ chat_template: z.string() })
 
 export type TokenizerJson = z.infer<typeof tokenizerJson>
 export type DecoderStep = z.infer<typeof decoderStep>
@@ -64,7 +67,10 @@ export interface TextModelFiles extends TokenizerFiles {
   readonly vocabSize: number | undefined
   /** From generation_config.json, else config.json. */
   readonly eosTokenIds: readonly number[]
-  /** chat_template.jinja, where there is one: it takes precedence over the configuration's template. */
+  /**
+   * The template of chat_template.jinja, else of chat_template.json, where older models that see or hear keep that of their processor.
+   * Either takes precedence over the configuration's, as with transformers' processors; its tokenizers know the first alone.
+   */
   readonly chatTemplateFile: string | undefined
 }
 
@@ -85,17 +91,18 @@ export async function readTokenizerFiles (directory: string): Promise<TokenizerF
 
 /** @throws ModelFileError as `readTokenizerFiles` does; the other files may be missing. */
 export async function readTextModelFiles (directory: string): Promise<TextModelFiles> {
-  const [files, model, generation, chatTemplateFile] = await Promise.all([
+  const [files, model, generation, jinja, json] = await Promise.all([
     readTokenizerFiles(directory),
     readJson(join(directory, 'config.json'), modelConfig),
     readJson(join(directory, 'generation_config.json'), generationConfig),
-    readIfPresent(join(directory, 'chat_template.jinja'))
+    readIfPresent(join(directory, 'chat_template.jinja')),
+    readJson(join(directory, 'chat_template.json'), processorTemplate)
   ])
   return {
     ...files,
     vocabSize: model?.vocab_size ?? files.config.vocab_size,
     eosTokenIds: [generation?.eos_token_id ?? model?.eos_token_id ?? []].flat(),
-    chatTemplateFile
+    chatTemplateFile: jinja ?? json?.chat_template
   }
 }
 

@@ -72,7 +72,9 @@ class HuggingFaceTextService implements TextService {
   readonly #special: ReadonlySet<TokenId>
   readonly #escape: SpecialTokenEscape | undefined
   readonly #template: ChatTemplateRunner | undefined
-  readonly #encoders: Piscina<EncodeTask, Uint32Array>
+  readonly #encoders: Piscina<readonly EncodeTask[], Uint32Array>
+  #isWarmingUp = false
+  #isClosed = false
 
   constructor (directory: string, files: TextModelFiles, options: TextServiceOptions) {
     this.#options = options
@@ -99,7 +101,7 @@ class HuggingFaceTextService implements TextService {
       })
     this.#encoders = new Piscina({
       filename: options.workers.tokenizer.href,
-      // Most servers see no long text in their first seconds, most tests none at all; a worker once started stays.
+      // Whoever expects long texts warms up, and most tests see none at all; a worker once started stays.
       minThreads: 0,
       maxThreads: options.maxTokenizerThreads,
       idleTimeout: Infinity,
@@ -109,18 +111,19 @@ class HuggingFaceTextService implements TextService {
 
   async encode (text: string, options: TextEncodeOptions): Promise<TokenId[]> {
     this.#refuseTooLong([text], options.maxTokens)
-    return await this.#encode(text, options)
+    const part = { text, addSpecialTokens: options.addSpecialTokens, parseSpecialTokens: options.parseSpecialTokens ?? true }
+    return await this.#encodeParts([part], Math.max(text.length, options.requestCharacters ?? 0))
   }
 
-  async #encode (text: string, options: TextEncodeOptions): Promise<TokenId[]> {
-    const encodeOptions = { addSpecialTokens: options.addSpecialTokens, parseSpecialTokens: options.parseSpecialTokens ?? true }
-    if (Math.max(text.length, options.requestCharacters ?? 0) <= this.#options.inlineCharacters) return this.#tokenizer.encode(text, encodeOptions)
+  /** All parts are one piece of work: however many there are, they wait in one place. */
+  async #encodeParts (parts: readonly EncodeTask[], requestCharacters: number): Promise<TokenId[]> {
+    if (requestCharacters <= this.#options.inlineCharacters) return parts.flatMap(part => this.#tokenizer.encode(part.text, part))
     const { queueSize } = this.#encoders
     if (queueSize >= this.#options.maxWaiting) throw new TextBusyError({ numWaiting: queueSize, limit: this.#options.maxWaiting })
     try {
-      return Array.from(await this.#encoders.run({ text, ...encodeOptions }))
+      return Array.from(await this.#encoders.run(parts))
     } catch (cause) {
-      throw new EncodingFailedError({ characters: text.length }, { cause })
+      throw new EncodingFailedError({ characters: requestCharacters }, { cause })
     }
   }
 
@@ -148,7 +151,26 @@ class HuggingFaceTextService implements TextService {
     return this.#tokenBytes.of(token)
   }
 
+  get isWarmingUp (): boolean { return this.#isWarmingUp }
+
+  async warmUp (): Promise<void> {
+    this.#isWarmingUp = true
+    // A worker that ends before its first text tells the pool, not the text, which would wait for ever.
+    const failed = new AbortController()
+    const onError = (error: unknown): void => { failed.abort(error) }
+    this.#encoders.once('error', onError)
+    try {
+      await this.#encoders.run([], { signal: failed.signal })
+    } catch (cause) {
+      if (!this.#isClosed) throw new EncodingFailedError({ characters: 0 }, { cause: failed.signal.aborted ? failed.signal.reason : cause })
+    } finally {
+      this.#encoders.off('error', onError)
+      this.#isWarmingUp = false
+    }
+  }
+
   async close (): Promise<void> {
+    this.#isClosed = true
     await Promise.all([this.#template?.close(), this.#encoders.destroy()])
   }
 
@@ -159,13 +181,8 @@ class HuggingFaceTextService implements TextService {
   /** A template places its special tokens itself; the plain transcript has none, so its first part gets the tokenizer's. */
   async #encodeRendered (parts: readonly TextPart[], maxTokens: number | undefined): Promise<TokenId[]> {
     this.#refuseTooLong(parts.map(({ text }) => text), maxTokens)
-    const requestCharacters = parts.reduce((sum, { text }) => sum + text.length, 0)
-    const encoded = await Promise.all(parts.map((part, i) => this.#encode(part.text, {
-      requestCharacters,
-      addSpecialTokens: this.#template === undefined && i === 0,
-      parseSpecialTokens: !part.literal
-    })))
-    return encoded.flat()
+    const tasks = parts.map(({ text, literal }, i) => ({ text, addSpecialTokens: this.#template === undefined && i === 0, parseSpecialTokens: !literal }))
+    return await this.#encodeParts(tasks, parts.reduce((sum, { text }) => sum + text.length, 0))
   }
 
   #refuseTooLong (texts: readonly string[], maxTokens = Infinity): void {

@@ -1,3 +1,5 @@
+import { prefixFunction, unitsOf } from './prefix-function.ts'
+
 /** One stop string as an automaton: `state` is the length of its longest prefix that the text so far ends with. */
 class StopString {
   readonly text: string
@@ -6,7 +8,7 @@ class StopString {
 
   constructor (text: string) {
     this.text = text
-    this.#fallback = prefixFunction(text)
+    this.#fallback = prefixFunction(unitsOf(text))
   }
 
   advance (unit: number): void {
@@ -20,7 +22,7 @@ class StopString {
  * Finds the first stop string in text that arrives in pieces, and withholds every suffix that may still become one.
  *
  * The match that ends first wins; of those ending together, the longest. So the result depends on the text alone, never on
- * how it was cut into pieces. Linear in the text (Knuth, Morris and Pratt 1977, one automaton per string).
+ * how it was cut into pieces. Linear in the text, with one automaton per string.
  */
 export class StopStringScanner {
   readonly #stops: readonly StopString[]
@@ -64,15 +66,4 @@ export class StopStringScanner {
     this.#held = ''
     return held
   }
-}
-
-/** For each prefix length, the longest proper prefix of `text` that is also a suffix of that prefix. */
-function prefixFunction (text: string): Int32Array {
-  const lengths = new Int32Array(text.length)
-  for (let i = 1; i < text.length; i++) {
-    let k = lengths[i - 1] ?? 0
-    while (k > 0 && text.charCodeAt(i) !== text.charCodeAt(k)) k = lengths[k - 1] ?? 0
-    lengths[i] = text.charCodeAt(i) === text.charCodeAt(k) ? k + 1 : k
-  }
-  return lengths
 }

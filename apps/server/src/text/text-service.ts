@@ -62,6 +62,13 @@ export interface TextService {
   detokenizer (options: DecodeOptions): Detokenizer
   /** The token's own bytes (may be part of a character) for `logprobs[].bytes`. */
   tokenBytes (token: TokenId): Uint8Array
+  /**
+   * Starts the worker for long texts, so that the first of them does not wait for it. Ends early when the service is closed.
+   * @throws EncodingFailedError when the worker does not start (rejects)
+   */
+  warmUp (): Promise<void>
+  /** Whether that is under way. */
+  readonly isWarmingUp: boolean
   close (): Promise<void>
 }
 

@@ -34,6 +34,11 @@ export function byteAlphabet (): ReadonlyMap<string, number> {
 /** The letter of each byte in that alphabet. */
 export const BYTE_LETTERS: readonly string[] = [...byteAlphabet()].sort(([, a], [, b]) => a - b).map(([letter]) => letter)
 
+/** The token of each byte (`<0xNN>`) in a vocabulary that falls back on bytes, or -1. */
+export function byteTokenIds (vocab: ReadonlyMap<string, TokenId>): Int32Array {
+  return Int32Array.from({ length: 256 }, (_, byte) => vocab.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`) ?? -1)
+}
+
 /** @throws UnsupportedTokenizerError for decoders whose output depends on more than the bytes of each token. */
 export function byteRuleOf (decoder: DecoderStep | null | undefined): ByteRule {
   const steps = flatten(decoder)
@@ -54,7 +59,8 @@ export function byteRuleOf (decoder: DecoderStep | null | undefined): ByteRule {
         break
       case 'Metaspace':
         replacements.push([step.replacement ?? '▁', ' '])
-        strip = { content: ' ', count: 1 }
+        // What puts no space in front of a text takes none away.
+        strip = step.prepend_scheme === 'never' || step.add_prefix_space === false ? NO_STRIP : { content: ' ', count: 1 }
         break
       case 'Strip':
         if ((step.stop ?? 0) > 0 || (step.content ?? '').length !== 1) throw unsupported

@@ -1,6 +1,6 @@
 /** The BPE model of a tokenizer.json, over ids. */
 import type { TokenId } from '@daybreak/kvcache'
-import { BYTE_LETTERS } from './token-bytes.ts'
+import { BYTE_LETTERS, byteTokenIds } from './token-bytes.ts'
 import { readMerges, readVocabulary, type BpeModelFile } from './tokenizer-bpe-file.ts'
 import { Merger } from './tokenizer-merges.ts'
 
@@ -155,8 +155,4 @@ export class BytePairModel implements PieceModel {
 
 function letterIds (vocab: ReadonlyMap<string, TokenId>): Int32Array {
   return Int32Array.from(BYTE_LETTERS, letter => vocab.get(letter) ?? -1)
-}
-
-function byteTokenIds (vocab: ReadonlyMap<string, TokenId>): Int32Array {
-  return Int32Array.from({ length: 256 }, (_, byte) => vocab.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`) ?? -1)
 }

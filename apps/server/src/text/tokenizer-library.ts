@@ -1,4 +1,4 @@
-/** What is left to @huggingface/tokenizers: normalisers, post-processors, translated regular expressions, models that are not plain BPE. */
+/** What is left to @huggingface/tokenizers: normalisers, post-processors, translated regular expressions, BPE that is not plain. */
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
 import type { TokenId } from '@daybreak/kvcache'
 import type { TokenizerFiles, TokenizerJson } from './model-files.ts'
@@ -43,7 +43,7 @@ export function libraryRegExp (pattern: { readonly String: string } | { readonly
   return expression
 }
 
-/** Unigram, WordPiece, and BPE that marks the parts of a word. */
+/** BPE that marks the parts of a word. */
 export class LibraryModel implements PieceModel {
   readonly splitsBeforeSpaces = false
   readonly vocabulary: ReadonlyMap<string, TokenId>
@@ -83,9 +83,7 @@ function withoutSpecialTokens (tokenizer: TokenizerJson): TokenizerJson {
   }
 }
 
-/** BPE lists `{token: id}`; Unigram lists `[token, score]` by id, so there the entry stays, too unlikely ever to be chosen. */
 function withoutEntries (vocab: unknown, special: ReadonlySet<string>): unknown {
-  if (Array.isArray(vocab)) return vocab.map((entry: unknown) => Array.isArray(entry) && special.has(String(entry[0])) ? [entry[0], -1e6] : entry)
   if (typeof vocab !== 'object' || vocab === null) return vocab
   return Object.fromEntries(Object.entries(vocab).filter(([token]) => !special.has(token)))
 }

@@ -18,7 +18,7 @@ export class MergeTable {
   readonly #rank: Int32Array
   readonly #merged: Int32Array
 
-  /** Room for `numMerges`, which must be less than 2²¹. */
+  /** Room for `numMerges`; a `Merger` wants less than 2²¹. */
   constructor (numMerges: number) {
     const capacity = 2 ** Math.ceil(Math.log2(Math.max(2, numMerges * 2)))
     this.#mask = capacity - 1

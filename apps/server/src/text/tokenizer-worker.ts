@@ -8,7 +8,8 @@ export interface EncodeTask extends EncodeOptions { readonly text: string }
 const { directory } = z.object({ directory: z.string() }).parse(workerData)
 const loading = loadTokenizer(directory)
 
-export default async function encodeText (task: EncodeTask): Promise<Uint32Array> {
+/** The ids of all texts, one after another. */
+export default async function encodeTexts (tasks: readonly EncodeTask[]): Promise<Uint32Array> {
   const tokenizer = await loading
-  return Uint32Array.from(tokenizer.encode(task.text, task))
+  return Uint32Array.from(tasks.flatMap(task => tokenizer.encode(task.text, task)))
 }

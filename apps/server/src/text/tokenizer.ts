@@ -1,12 +1,14 @@
 import { toUSVString } from 'node:util'
 import type { TokenId } from '@daybreak/kvcache'
-import { ModelFileError } from './errors.ts'
+import { z } from 'zod'
+import { ModelFileError, UnsupportedTokenizerError } from './errors.ts'
 import { readTokenizerFiles, type TokenizerFiles, type TokenizerJson } from './model-files.ts'
 import { AddedTokenFinder } from './tokenizer-added-tokens.ts'
 import { BytePairModel, type PieceModel } from './tokenizer-bpe.ts'
 import { asBpeModel } from './tokenizer-bpe-file.ts'
 import { LibraryModel, libraryAdditions, libraryNormalizer } from './tokenizer-library.ts'
 import { cutBeforeSpaces, pieceCutter, type PieceCutter } from './tokenizer-pieces.ts'
+import { asUnigramModel, UnigramModel } from './tokenizer-unigram.ts'
 
 export interface EncodeOptions {
   /** Adds what the tokenizer's post-processor adds, usually BOS. */
@@ -15,7 +17,7 @@ export interface EncodeOptions {
   readonly parseSpecialTokens: boolean
 }
 
-/** Reads a model folder's tokenizer. @throws ModelFileError */
+/** Reads a model folder's tokenizer. @throws ModelFileError, UnsupportedTokenizerError (rejects) */
 export async function loadTokenizer (directory: string): Promise<Tokenizer> {
   return new Tokenizer(await readTokenizerFiles(directory), directory)
 }
@@ -44,7 +46,7 @@ export class Tokenizer {
   readonly #before: readonly TokenId[]
   readonly #behind: readonly TokenId[]
 
-  /** @throws ModelFileError */
+  /** @throws ModelFileError, UnsupportedTokenizerError */
   constructor (files: TokenizerFiles, directory: string) {
     const { tokenizer } = files
     const special = tokenizer.added_tokens.filter(token => token.special)
@@ -52,7 +54,8 @@ export class Tokenizer {
     try {
       const bpe = asBpeModel(tokenizer.model)
       this.#cutter = pieceCutter(tokenizer.pre_tokenizer, bpe !== undefined)
-      const model = bpe === undefined ? new LibraryModel(files) : new BytePairModel(bpe, { byteLevel: this.#cutter.byteLevel, special: this.specialTokens.keys() })
+      const literal = { special: this.specialTokens.keys() }
+      const model = bpe === undefined ? modelWithoutBytes(files, literal) : new BytePairModel(bpe, { ...literal, byteLevel: this.#cutter.byteLevel })
       this.#model = model
       this.#added = new Map(tokenizer.added_tokens.map(({ content, id }) => [content, id]))
       this.#spellings = spellingsOf(model.vocabulary, this.#added)
@@ -67,7 +70,8 @@ export class Tokenizer {
       this.#before = before.map(token => this.#known(token))
       this.#behind = behind.map(token => this.#known(token))
     } catch (cause) {
-      throw new ModelFileError({ file: `${directory}/tokenizer.json`, problem: 'the tokenizer cannot be built' }, { cause })
+      if (cause instanceof UnsupportedTokenizerError) throw cause
+      throw new ModelFileError({ file: `${directory}/tokenizer.json`, problem: `the tokenizer cannot be built: ${reasonOf(cause)}` }, { cause })
     }
   }
 
@@ -121,6 +125,21 @@ export class Tokenizer {
     if (id === undefined) throw new TypeError(`the post-processor adds ${token}, which is not in the vocabulary`)
     return id
   }
+}
+
+/** A model whose pieces are text, never bytes. */
+function modelWithoutBytes (files: TokenizerFiles, literal: { readonly special: Iterable<TokenId> }): PieceModel {
+  const { model } = files.tokenizer
+  const { type } = model
+  const unigram = asUnigramModel(model)
+  if (unigram !== undefined) return new UnigramModel(unigram, literal)
+  if (typeof type === 'string' && type !== 'BPE') throw new UnsupportedTokenizerError({ model: type })
+  return new LibraryModel(files)
+}
+
+function reasonOf (cause: unknown): string {
+  if (cause instanceof z.ZodError) return z.prettifyError(cause)
+  return cause instanceof Error ? cause.message : String(cause)
 }
 
 function finders (tokens: readonly AddedTokenJson[]): Finders {

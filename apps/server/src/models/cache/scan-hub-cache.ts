@@ -82,7 +82,7 @@ async function scanRepo (repo: string, folder: string): Promise<CachedRepo> {
 /** Branches and tags, also those with a `/` in their name, and what they stand for. */
 export async function readRefs (folder: string): Promise<Array<{ readonly name: string, readonly path: string, readonly commit: string }>> {
   const files = await filesBelow(folder)
-  return await Promise.all(files.map(async ({ path, blob }) => ({ name: path, path: blob, commit: (await readFile(blob, 'utf8').catch(() => '')).trim() })))
+  return await Promise.all(files.map(async ({ path, blob }) => ({ name: path, path: join(folder, path), commit: (await readFile(blob, 'utf8').catch(() => '')).trim() })))
 }
 
 async function filesBelow (root: string): Promise<CachedFile[]> {

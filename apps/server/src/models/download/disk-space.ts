@@ -7,8 +7,8 @@ export async function requireSpace (folder: string, neededBytes: number, freeByt
   if (neededBytes > free) throw new DiskFullError({ folder, neededBytes, freeBytes: free })
 }
 
-/** What the file system grants a user without privileges. */
+/** What the file system grants a user without privileges; `Infinity` where it does not say, as some over a network do not. */
 export async function freeBytesOf (folder: string): Promise<number> {
-  const { bavail, bsize } = await statfs(folder)
-  return bavail * bsize
+  const status = await statfs(folder).catch(() => undefined)
+  return status === undefined || status.blocks === 0 ? Infinity : status.bavail * status.bsize
 }

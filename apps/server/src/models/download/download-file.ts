@@ -6,6 +6,7 @@ import { DownloadInterruptedError, DownloadMismatchError } from './errors.ts'
 import { PartialFile } from './partial-file.ts'
 import type { ExpectedDigest } from './partial-file.ts'
 import { withProcessLock } from './process-lock.ts'
+import type { OnWait } from './process-lock.ts'
 import { receive } from './receive.ts'
 import { retryDelayMs } from './retry.ts'
 
@@ -39,8 +40,8 @@ export interface DownloadRequest extends Partial<DownloadEnvironment> {
   readonly onProgress?: ((doneBytes: number, totalBytes: number | undefined) => void) | undefined
   /** Called before each wait for another try. */
   readonly onRetry?: ((error: Error, delayMs: number) => void) | undefined
-  /** Called once when another process is downloading the same file and this one waits for it. */
-  readonly onWait?: (() => void) | undefined
+  /** Called when another process is downloading the same file and this one waits for it. */
+  readonly onWait?: OnWait | undefined
   /** Ends it; what has arrived stays. */
   readonly signal?: AbortSignal | undefined
 }
@@ -53,7 +54,7 @@ export interface DownloadRequest extends Partial<DownloadEnvironment> {
  * Two processes (or calls) for one destination: `<partial>.lock`, with the holder's process id, lets one at a time write; the other waits
  * for it and finds the work done, or goes on where a holder that died has ended.
  *
- * @throws HostUnreachableError, HttpStatusError, IncompleteDownloadError, DownloadMismatchError (partial file removed), DiskFullError,
+ * @throws HostUnreachableError, HttpStatusError, IncompleteDownloadError, DownloadMismatchError (partial file removed, if it was that), DiskFullError,
  * DownloadInterruptedError (rejects; after all but the mismatch, the same call again resumes)
  */
 export async function downloadFile (request: DownloadRequest): Promise<void> {
@@ -73,7 +74,10 @@ export async function downloadFile (request: DownloadRequest): Promise<void> {
 
 async function downloadAlone (request: DownloadRequest & Pick<DownloadEnvironment, 'sleep'>, path: string): Promise<void> {
   const { destination, expectedBytes } = request
-  const partial = await PartialFile.open(path, expectedDigest(request))
+  const partial = await PartialFile.open(path, expectedDigest(request), request.signal).catch((error: unknown) => {
+    throwIfInterrupted(request, 0)
+    throw error
+  })
   let isOpen = true
   try {
     let isResumed = partial.size > 0
@@ -90,7 +94,7 @@ async function downloadAlone (request: DownloadRequest & Pick<DownloadEnvironmen
     isOpen = false
     await partial.moveTo(destination)
   } catch (error) {
-    if (error instanceof DownloadMismatchError) {
+    if (error instanceof DownloadMismatchError && (error.details.keptBytes ?? 0) === 0) {
       isOpen = false
       await partial.remove()
     }

@@ -6,6 +6,7 @@ const MAKE_ROOM = 'Make room (daybreak models delete), or have models kept elsew
 
 export type DownloadErrorCode =
   | 'DOWNLOAD_UNREACHABLE' | 'DOWNLOAD_HTTP_STATUS' | 'DOWNLOAD_INCOMPLETE' | 'DOWNLOAD_MISMATCH' | 'DOWNLOAD_DISK_FULL' | 'DOWNLOAD_INTERRUPTED'
+  | 'DOWNLOAD_PROXY_SETTING'
 
 /** No answer: no network, no such host, a refused, broken or silent connection. */
 export class HostUnreachableError extends Error {
@@ -65,15 +66,15 @@ export class IncompleteDownloadError extends Error {
   }
 }
 
-/** What arrived is not what was promised. It has been removed. */
+/** What arrived, or would, is not what was promised. */
 export class DownloadMismatchError extends Error {
   override readonly name = 'DownloadMismatchError'
   readonly code = 'DOWNLOAD_MISMATCH' satisfies DownloadErrorCode
-  /** `property` is `length`, or the hash that differs. */
-  readonly details: { readonly url: string, readonly property: string, readonly expected: string, readonly found: string }
+  /** `property` is `length`, or the hash that differs. `keptBytes`: nothing was taken, and so much of an earlier try stays; undefined: what arrived has been removed. */
+  readonly details: { readonly url: string, readonly property: string, readonly expected: string, readonly found: string, readonly keptBytes?: number }
 
   constructor (details: DownloadMismatchError['details'], options?: ErrorOptions) {
-    super(`${withoutQuery(details.url)}: ${details.property} is ${details.found}, not ${details.expected}; what arrived was removed`, options)
+    super(`${withoutQuery(details.url)}: ${details.property} is ${details.found}, not ${details.expected}; ${details.keptBytes === undefined ? 'what arrived was removed' : 'nothing was taken'}`, options)
     this.details = details
   }
 }
@@ -106,8 +107,18 @@ export class DownloadInterruptedError extends Error {
   }
 }
 
-export type DownloadError =
-  | HostUnreachableError | HttpStatusError | IncompleteDownloadError | DownloadMismatchError | DiskFullError | DownloadInterruptedError
+/** A variable that should name a proxy does not. A failed request has it as its cause. */
+export class ProxySettingError extends Error {
+  override readonly name = 'ProxySettingError'
+  readonly code = 'DOWNLOAD_PROXY_SETTING' satisfies DownloadErrorCode
+  /** `value` without user and password. */
+  readonly details: { readonly variable: string, readonly value: string }
+
+  constructor (details: ProxySettingError['details'], options?: ErrorOptions) {
+    super(`${details.variable} is ${JSON.stringify(details.value)}, not the address of an HTTP proxy (http://host:port)`, options)
+    this.details = details
+  }
+}
 
 function hostOf (url: string): string {
   return URL.canParse(url) ? new URL(url).host : url

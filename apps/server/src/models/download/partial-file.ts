@@ -27,13 +27,13 @@ export class PartialFile {
     this.#size = 0
   }
 
-  /** Opens what an earlier try left at `path`, or an empty file. The caller closes it. */
-  static async open (path: string, digest: ExpectedDigest | undefined): Promise<PartialFile> {
+  /** Opens what an earlier try left at `path`, which is read for its hash, or an empty file. The caller closes it. @param signal ends the reading */
+  static async open (path: string, digest: ExpectedDigest | undefined, signal?: AbortSignal): Promise<PartialFile> {
     // Neither truncating nor appending: writes go to where the hash ends.
     const file = await open(path, 'r+').catch(async () => await open(path, 'w+'))
     const partial = new PartialFile(path, file, digest)
     try {
-      await partial.#readBack()
+      await partial.#readBack(signal)
     } catch (error) {
       await file.close()
       throw error
@@ -89,8 +89,8 @@ export class PartialFile {
 
   async close (): Promise<void> { await this.#file.close() }
 
-  async #readBack (): Promise<void> {
-    const stream = createReadStream(this.#path, { highWaterMark: 1 << 20 })
+  async #readBack (signal: AbortSignal | undefined): Promise<void> {
+    const stream = createReadStream(this.#path, { highWaterMark: 1 << 20, ...(signal !== undefined && { signal }) })
     for await (const chunk of stream) {
       if (!(chunk instanceof Uint8Array)) continue
       this.#hash?.update(chunk)

@@ -7,11 +7,19 @@ const HEARTBEAT_MS = 2_000
 const ABANDONED_AFTER_MS = 30_000
 const POLL_MS = 250
 
+/** A process that has a lock, on this machine or another. */
+export interface LockHolder {
+  readonly pid: number
+  readonly host: string
+}
+
+/** Called once when somebody else, who is alive, holds the lock; undefined for one whose lock says nothing. */
+export type OnWait = (holder: LockHolder | undefined) => void
+
 export interface ProcessLockOptions {
   readonly sleep: (ms: number, signal: AbortSignal | undefined) => Promise<void>
   readonly signal: AbortSignal | undefined
-  /** Called once when somebody else holds the lock. */
-  readonly onWait?: (() => void) | undefined
+  readonly onWait?: OnWait | undefined
 }
 
 /**
@@ -21,10 +29,7 @@ export interface ProcessLockOptions {
  */
 export async function withProcessLock<Result> (path: string, options: ProcessLockOptions, work: (lost: AbortSignal) => Promise<Result>): Promise<Result> {
   const mine = JSON.stringify({ pid: process.pid, host: hostname(), nonce: crypto.randomUUID() })
-  for (let hasWaited = false; !await tryTake(path, mine); hasWaited = true) {
-    if (!hasWaited) options.onWait?.()
-    await options.sleep(POLL_MS, options.signal)
-  }
+  await take(path, mine, options)
   const lost = new AbortController()
   const heartbeat = setInterval(() => { renew(path, mine, lost).catch(() => {}) }, HEARTBEAT_MS)
   heartbeat.unref()
@@ -33,6 +38,33 @@ export async function withProcessLock<Result> (path: string, options: ProcessLoc
   } finally {
     clearInterval(heartbeat)
     if (await contentOf(path) === mine) await rm(path, { force: true })
+  }
+}
+
+/** Whether somebody who is alive has the lock now; who that is, where the lock says it. */
+export async function lockHolder (path: string): Promise<{ readonly holder: LockHolder | undefined } | undefined> {
+  const content = await contentOf(path)
+  return content === undefined || await isAbandoned(path, content) ? undefined : { holder: parseOwner(content) }
+}
+
+/** What tells whoever waits whom for: `waiting for another daybreak (pid 4711) that downloads some/model`. */
+export function describeWait (what: string, holder: LockHolder | undefined): string {
+  const place = holder === undefined || holder.host === hostname() ? '' : ` on ${holder.host}`
+  return `waiting for another daybreak${holder === undefined ? '' : ` (pid ${holder.pid}${place})`} that downloads ${what}`
+}
+
+async function take (path: string, mine: string, { sleep, signal, onWait }: ProcessLockOptions): Promise<void> {
+  let hasTold = false
+  for (let numLooks = 0; ;) {
+    const attempt = await tryTake(path, mine)
+    if (attempt === 'taken') return
+    if (attempt !== 'abandoned' && !hasTold) {
+      numLooks += 1
+      // For a moment after its creation a lock names nobody.
+      hasTold = attempt.holder !== undefined || numLooks > 1
+      if (hasTold) onWait?.(attempt.holder)
+    }
+    await sleep(POLL_MS, signal)
   }
 }
 
@@ -45,15 +77,17 @@ async function renew (path: string, mine: string, lost: AbortController): Promis
   await utimes(path, now, now)
 }
 
-async function tryTake (path: string, mine: string): Promise<boolean> {
+/** `abandoned`: the lock has been cleared away, or is gone by itself, and whoever is first has it. */
+async function tryTake (path: string, mine: string): Promise<'taken' | 'abandoned' | { readonly holder: LockHolder | undefined }> {
   try {
     await writeFile(path, mine, { flag: 'wx' })
-    return true
+    return 'taken'
   } catch (error) {
     if (!hasCode(error, 'EEXIST')) throw error
   }
   const seen = await contentOf(path)
-  if (seen === undefined || !await isAbandoned(path, seen)) return false
+  if (seen === undefined) return 'abandoned'
+  if (!await isAbandoned(path, seen)) return { holder: parseOwner(seen) }
   const aside = `${path}.${process.pid}.abandoned`
   try {
     await rename(path, aside)
@@ -63,7 +97,7 @@ async function tryTake (path: string, mine: string): Promise<boolean> {
   } catch (error) {
     if (!hasCode(error, 'ENOENT')) throw error
   }
-  return false
+  return 'abandoned'
 }
 
 async function isAbandoned (path: string, content: string): Promise<boolean> {
@@ -74,7 +108,7 @@ async function isAbandoned (path: string, content: string): Promise<boolean> {
 }
 
 /** Undefined for the moment between a lock's creation and its first byte. */
-function parseOwner (content: string): { readonly pid: number, readonly host: string } | undefined {
+function parseOwner (content: string): LockHolder | undefined {
   try {
     const owner: unknown = JSON.parse(content)
     if (typeof owner !== 'object' || owner === null || !('pid' in owner) || !('host' in owner)) return undefined

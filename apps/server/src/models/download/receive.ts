@@ -70,15 +70,16 @@ async function prepare (request: ReceiveRequest, response: Response, partial: Pa
     if (range?.[1] !== String(partial.size)) return await startAnew(request, partial)
     if (range[2] !== '*') totalBytes = Number(range[2])
   } else if (status === 200) {
-    if (partial.size > 0) await partial.restart()
     const length = headers.get('content-length')
     if (length !== null && headers.get('content-encoding') === null) totalBytes = Number(length)
   } else {
     throw HttpStatusError.of(url, response, Date.now())
   }
+  // Somebody else's page, most likely: no reason to lose what an earlier try left.
   if (expectedBytes !== undefined && totalBytes !== expectedBytes) {
-    throw new DownloadMismatchError({ url, property: 'length', expected: String(expectedBytes), found: String(totalBytes) })
+    throw new DownloadMismatchError({ url, property: 'length', expected: String(expectedBytes), found: String(totalBytes), keptBytes: partial.size })
   }
+  if (status === 200 && partial.size > 0) await partial.restart()
   if (totalBytes !== undefined) await request.onTotal(totalBytes)
   return response.body === null ? undefined : { stream: response.body, totalBytes }
 }

@@ -5,7 +5,7 @@ const FIRST_DELAY_MS = 1_000
 const LONGEST_DELAY_MS = 60_000
 
 /** Tries that may fail in a row; any progress starts the count again. */
-export const MAX_RETRIES = 4
+const MAX_RETRIES = 4
 
 /**
  * How long to wait before the next try: 1, 2, 4, 8 seconds, or what the server asks for. Undefined: trying again is no use.

@@ -4,7 +4,7 @@ import { z } from 'zod'
 const SINGLE_FILE = 'model.safetensors'
 export const SHARD_INDEX = 'model.safetensors.index.json'
 const REQUIRED = ['config.json', 'tokenizer.json']
-const OPTIONAL = ['generation_config.json', 'tokenizer_config.json', 'special_tokens_map.json', 'chat_template.jinja']
+const OPTIONAL = ['generation_config.json', 'tokenizer_config.json', 'special_tokens_map.json', 'chat_template.jinja', 'chat_template.json']
 
 export interface DirectoryFiles {
   /** Without these the weights are of no use: they come first. */

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises'
-import { downloadFile, freeBytesOf, requireSpace } from '../download/index.ts'
-import type { DownloadEnvironment, DownloadProgress } from '../download/index.ts'
+import { describeWait, downloadFile, freeBytesOf, requireSpace } from '../download/index.ts'
+import type { DownloadEnvironment, DownloadProgress, OnWait } from '../download/index.ts'
 import type { HubClient } from './hub-client.ts'
 import type { RepoCache } from './repo-cache.ts'
 import type { RepoFile } from './repo-file.ts'
@@ -28,25 +28,32 @@ export async function downloadFiles (name: string, stages: ReadonlyArray<readonl
   const { cache, progress, environment } = options
   const blobs = await lackingBlobs(stages, options)
   if (blobs.length === 0) return
-  const doneBytes = new Map(await Promise.all(blobs.map(async blob => [blob, await cache.partialBytes(blob.file.etag)] as const)))
+  const doneBytes = new Map(await Promise.all(blobs.map(async blob => [blob, await cache.presentBytes(blob.file.etag, blob.file.bytes)] as const)))
   const sum = (numbers: Iterable<number>): number => [...numbers].reduce((total, number) => total + number, 0)
   const totalBytes = sum(blobs.map(({ file }) => file.bytes))
   await mkdir(cache.folder, { recursive: true })
   await requireSpace(cache.folder, totalBytes - sum(doneBytes.values()), environment.freeBytes ?? freeBytesOf)
   const update = (blob: Blob, bytes: number): void => {
     doneBytes.set(blob, bytes)
-    progress.update(sum(doneBytes.values()))
+    if (isToBeDownloaded) progress.update(sum(doneBytes.values()))
   }
-  progress.begin(name, totalBytes)
+  // Whoever downloads one file of a model downloads them all: saying so once will do.
+  const told = new Set<number | undefined>()
+  const onWait: OnWait = holder => {
+    if (!told.has(holder?.pid)) progress.note(describeWait(name, holder))
+    told.add(holder?.pid)
+  }
+  const isToBeDownloaded = sum(doneBytes.values()) < totalBytes
+  if (isToBeDownloaded) progress.begin(name, totalBytes)
   try {
     for (const stage of stages.keys()) {
       await inParallel(blobs.filter(blob => blob.stage === stage), options.signal, async (blob, signal) => {
-        await downloadOne(blob, { ...options, signal }, bytes => { update(blob, bytes) })
+        await downloadOne(blob, { ...options, signal }, bytes => { update(blob, bytes) }, onWait)
         update(blob, blob.file.bytes)
       })
     }
   } finally {
-    progress.end()
+    if (isToBeDownloaded) progress.end()
   }
 }
 
@@ -72,7 +79,7 @@ async function lackingBlobs (stages: ReadonlyArray<readonly RepoFile[]>, { cache
   return [...lacking]
 }
 
-async function downloadOne (blob: Blob, options: DownloadFilesOptions, onBytes: (doneBytes: number) => void): Promise<void> {
+async function downloadOne (blob: Blob, options: DownloadFilesOptions, onBytes: (doneBytes: number) => void, onWait: OnWait): Promise<void> {
   const { client, cache, commit, environment, progress, signal } = options
   const { file: { path, bytes, etag, isLfs }, paths } = blob
   await downloadFile({
@@ -86,7 +93,7 @@ async function downloadOne (blob: Blob, options: DownloadFilesOptions, onBytes: 
     signal,
     onProgress: onBytes,
     onRetry: (error, delayMs) => { progress.note(`${path}: ${error.message}; trying again in ${Math.round(delayMs / 1000)} s`) },
-    onWait: () => { progress.note(`${path}: another process is downloading it; waiting for it`) }
+    onWait
   })
   await cache.link(commit, paths, etag)
 }

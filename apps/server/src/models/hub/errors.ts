@@ -2,7 +2,7 @@
 import { DownloadMismatchError, HostUnreachableError, HttpStatusError } from '../download/index.ts'
 
 export type HubErrorCode =
-  | 'HUB_GATED' | 'HUB_REPO_NOT_FOUND' | 'HUB_REVISION_NOT_FOUND' | 'HUB_TOKEN_REFUSED' | 'HUB_UNREACHABLE' | 'HUB_FAILED'
+  | 'HUB_GATED' | 'HUB_REPO_NOT_FOUND' | 'HUB_REVISION_NOT_FOUND' | 'HUB_TOKEN_REFUSED' | 'HUB_FORBIDDEN' | 'HUB_UNREACHABLE' | 'HUB_FAILED'
   | 'HUB_NOT_IN_CACHE' | 'HUB_UNUSABLE_MODEL' | 'HUB_GGUF_CHOICE' | 'HUB_ANSWER_MALFORMED'
 
 export class HubError extends Error {
@@ -38,7 +38,7 @@ export function explainFailure (error: unknown, { endpoint, repo, revision, hasT
     return new HubError('HUB_FAILED', `${repo}: ${error.message}. Try again; if it happens again, something between here and ${endpoint} changes files`, { repo, endpoint }, { cause: error })
   }
   if (!(error instanceof HttpStatusError)) return error
-  const { status, serverCode, serverMessage } = error.details
+  const { status, serverCode, serverMessage, retryAfterMs } = error.details
   if (serverCode === 'GatedRepo') {
     return new HubError('HUB_GATED', `${repo} is gated: accept its licence at ${endpoint}/${repo}, then ` +
       (hasToken ? 'use a token of that account (HF_TOKEN) that may read gated repositories' : 'set HF_TOKEN to a token of that account'), { repo, status }, { cause: error })
@@ -53,6 +53,10 @@ export function explainFailure (error: unknown, { endpoint, repo, revision, hasT
     return new HubError('HUB_REPO_NOT_FOUND', `${repo}: there is no such model at ${endpoint}, or it is private. Check the name` +
       (hasToken ? ', and that the token may read it' : '; for a private model set HF_TOKEN') + `. There is no path ${repo} here either`, { repo, status }, { cause: error })
   }
-  return new HubError('HUB_FAILED', `${repo}: ${endpoint} answered with HTTP status ${status}${serverMessage === undefined ? '' : ` (${serverMessage})`}. Try again later`,
-    { repo, status }, { cause: error })
+  const answer = `${repo}: ${endpoint} answered with HTTP status ${status}${serverMessage === undefined ? '' : ` (${serverMessage})`}`
+  if (status === 403) {
+    const advice = hasToken ? 'The token may not read this model: use another (HF_TOKEN), or give this one the permission' : 'If the model is private, set HF_TOKEN; else ask whoever runs the Hub or the proxy before it'
+    return new HubError('HUB_FORBIDDEN', `${answer}. ${advice}`, { repo, status }, { cause: error })
+  }
+  return new HubError('HUB_FAILED', `${answer}. Try again ${retryAfterMs === undefined ? 'later' : `in ${Math.ceil(retryAfterMs / 1000)} seconds`}`, { repo, status }, { cause: error })
 }

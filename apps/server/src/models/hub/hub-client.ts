@@ -6,6 +6,9 @@ import type { HubSettings } from './hub-settings.ts'
 import { isSafePath } from './repo-file.ts'
 import type { RepoFile } from './repo-file.ts'
 
+/** Longest an answer may take. Nothing large is asked for, and what is in the cache can be had without one. */
+const ANSWER_TIMEOUT_MS = 30_000
+
 const commitHash = z.string().regex(/^[0-9a-f]{40}$/)
 const treeEntry = z.looseObject({
   type: z.string(),
@@ -20,9 +23,10 @@ export interface HubClientOptions {
   readonly fetch: typeof globalThis.fetch
   readonly sleep?: ((ms: number) => Promise<void>) | undefined
   readonly signal?: AbortSignal | undefined
+  readonly timeoutMs?: number | undefined
 }
 
-/** Questions about one repository. Overloaded and rate-limiting servers are asked again; no network is told at once. */
+/** Questions about one repository. Overloaded and rate-limiting servers are asked again; no network, or silence, is told at once. */
 export class HubClient {
   readonly #options: HubClientOptions
   readonly #repo: string
@@ -81,29 +85,46 @@ export class HubClient {
   }
 
   async #ask<Answer> (revision: string, question: (shared: { readonly hubUrl: string, readonly fetch: typeof globalThis.fetch }) => Promise<Answer>): Promise<Answer> {
-    const { settings: { endpoint }, sleep = async (ms: number) => { await delay(ms) } } = this.#options
+    const { settings: { endpoint }, signal, sleep = async (ms: number) => { await delay(ms, undefined, signal === undefined ? {} : { signal }) } } = this.#options
     for (let numFailed = 1; ; numFailed += 1) {
       try {
         return await question({ hubUrl: endpoint, fetch: this.#fetch })
       } catch (error) {
         const delayMs = error instanceof HostUnreachableError ? undefined : retryDelayMs(error, numFailed)
+        // A page in the place of an answer: what a network shows who has not logged in to it.
+        if (error instanceof SyntaxError) throw this.#malformed('this model', error)
         if (delayMs === undefined) throw this.explain(error, revision)
         await sleep(delayMs)
       }
     }
   }
 
-  /** The library knows neither the Hub's error codes nor tokens that do not begin with `hf_`: both are seen to here. */
+  /**
+   * The library knows neither the Hub's error codes nor tokens that do not begin with `hf_`: both are seen to here. It asks for the next
+   * page of a list wherever the last one says, and the token is for the Hub alone.
+   */
   readonly #fetch: typeof globalThis.fetch = async (input, init) => {
-    const { fetch, signal } = this.#options
+    const { fetch, settings: { endpoint } } = this.#options
     const url = input instanceof Request ? input.url : String(input)
-    const headers = { ...Object.fromEntries(new Headers(init?.headers)), ...this.headers }
-    const response = await fetch(input, { ...init, headers, ...(signal !== undefined && { signal }) }).catch((cause: unknown) => { throw unreachable(url, cause) })
-    if (!response.ok) {
-      await response.body?.cancel()
-      throw HttpStatusError.of(url, response, Date.now())
+    const isHub = URL.canParse(url) && URL.canParse(endpoint) && new URL(url).origin === new URL(endpoint).origin
+    const headers = { ...Object.fromEntries(new Headers(init?.headers)), ...(isHub && this.headers) }
+    const signal = this.#patience()
+    let response: Response
+    try {
+      response = await fetch(input, { ...init, headers, signal })
+      // All of it, so that an answer that breaks off is no answer.
+      const body = await response.arrayBuffer()
+      if (response.ok) return new Response(body, { status: response.status, headers: response.headers })
+    } catch (cause) {
+      throw unreachable(url, cause)
     }
-    return response
+    throw HttpStatusError.of(url, response, Date.now())
+  }
+
+  #patience (): AbortSignal {
+    const { signal, timeoutMs = ANSWER_TIMEOUT_MS } = this.#options
+    const patience = AbortSignal.timeout(timeoutMs)
+    return signal === undefined ? patience : AbortSignal.any([signal, patience])
   }
 
   #malformed (what: string, cause: unknown): HubError {

@@ -8,7 +8,7 @@ export interface HubReference {
   readonly file: string | undefined
 }
 
-export const DEFAULT_REVISION = 'main'
+const DEFAULT_REVISION = 'main'
 
 const OWNER_AND_NAME = /^([A-Za-z0-9][\w.-]{0,95}\/[A-Za-z0-9_][\w.-]{0,95})((?:[@:][^@:]+){0,2})$/
 const REVISION = /^\w[\w.+-]*(?:\/\w[\w.+-]*)*$/

@@ -27,7 +27,7 @@ export async function readHubSettings (env: Environment): Promise<HubSettings> {
     endpoint: (textIn(env, 'HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, ''),
     cacheFolder: pathIn(env, 'HF_HUB_CACHE') ?? pathIn(env, 'HUGGINGFACE_HUB_CACHE') ?? join(home, 'hub'),
     isOffline: isOn(env, 'HF_HUB_OFFLINE') || isOn(env, 'TRANSFORMERS_OFFLINE'),
-    token: textIn(env, 'HF_TOKEN') ?? textIn(env, 'HUGGING_FACE_HUB_TOKEN') ?? await storedToken(pathIn(env, 'HF_TOKEN_PATH') ?? join(home, 'token'))
+    token: tokenIn(env['HF_TOKEN']) ?? tokenIn(env['HUGGING_FACE_HUB_TOKEN']) ?? await storedToken(pathIn(env, 'HF_TOKEN_PATH') ?? join(home, 'token'))
   }
 }
 
@@ -46,6 +46,11 @@ function isOn (env: Environment, name: string): boolean {
 }
 
 async function storedToken (path: string): Promise<string | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => '')
-  return text.trim() === '' ? undefined : text.trim()
+  return tokenIn(await readFile(path, 'utf8').catch(() => ''))
+}
+
+/** Line breaks get into tokens when they are pasted, and no header may have one. */
+function tokenIn (text = ''): string | undefined {
+  const token = text.replaceAll(/[\r\n]/g, '').trim()
+  return token === '' ? undefined : token
 }

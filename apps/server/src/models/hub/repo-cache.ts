@@ -3,7 +3,7 @@
  * where the system has no links) and `refs/<revision>` (the commit).
  * @see https://huggingface.co/docs/hub/local-cache
  */
-import { copyFile, mkdir, readdir, readFile, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, readFile, realpath, rename, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { isCommit } from './hub-reference.ts'
 
@@ -27,8 +27,9 @@ export class RepoCache {
 
   snapshotFolder (commit: string): string { return join(this.folder, 'snapshots', commit) }
 
-  /** Bytes that an earlier try left of a blob. */
-  async partialBytes (etag: string): Promise<number> {
+  /** Bytes of a blob that are there: all, where another revision has it, or what an earlier try left. */
+  async presentBytes (etag: string, bytes: number): Promise<number> {
+    if (await stat(this.blobPath(etag)).then(({ size }) => size === bytes, () => false)) return bytes
     return await stat(this.partialPath(etag)).then(({ size }) => size, () => 0)
   }
 
@@ -43,8 +44,9 @@ export class RepoCache {
     if (revision === commit || await this.commitOf(revision) === commit) return
     const path = join(this.folder, 'refs', revision)
     await mkdir(dirname(path), { recursive: true })
-    await writeFile(`${path}.${process.pid}.tmp`, commit)
-    await rename(`${path}.${process.pid}.tmp`, path)
+    const fresh = temporaryName(path)
+    await writeFile(fresh, commit)
+    await rename(fresh, path)
   }
 
   /** Paths of the files of a snapshot, relative to it, with `/`. A link whose blob is gone is no file. */
@@ -78,9 +80,8 @@ export class RepoCache {
   async #point (pointer: string, blob: string): Promise<boolean> {
     if (await realpath(pointer).catch(() => '') === await realpath(blob).catch(() => undefined)) return true
     await mkdir(dirname(pointer), { recursive: true })
-    const fresh = `${pointer}.${process.pid}.tmp`
+    const fresh = temporaryName(pointer)
     try {
-      await rm(fresh, { force: true })
       await this.#link(relative(dirname(pointer), blob), fresh)
     } catch (error) {
       if (error instanceof Error && 'code' in error && NO_LINKS.has(String(error.code))) return false
@@ -89,6 +90,11 @@ export class RepoCache {
     await rename(fresh, pointer)
     return true
   }
+}
+
+/** Nobody else's: containers that have a cache in common have process ids in common, too. */
+function temporaryName (path: string): string {
+  return `${path}.${crypto.randomUUID()}.tmp`
 }
 
 const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'EACCES', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EINVAL'])

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DownloadEnvironment, DownloadProgress } from '../download/index.ts'
-import { unwatched } from '../download/index.ts'
+import { DiskFullError, DownloadInterruptedError, environmentFetch, unwatched } from '../download/index.ts'
 import type { ModelSource } from '../model-source.ts'
 import { directoryFiles, missingFiles, SHARD_INDEX, shardsOf } from './directory-files.ts'
 import { downloadFiles } from './download-files.ts'
@@ -16,6 +16,7 @@ import { RepoCache } from './repo-cache.ts'
 import type { MakeLink } from './repo-cache.ts'
 import type { RepoFile } from './repo-file.ts'
 
+/** `fetch`, if it is not given, goes through the proxy that `env` names. */
 export interface ResolveHubOptions extends Partial<DownloadEnvironment> {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly progress?: DownloadProgress | undefined
@@ -31,11 +32,12 @@ export interface HubModel extends ModelSource {
 /**
  * A model of the Hugging Face Hub as files in Hugging Face's own cache, where transformers and others find it and where theirs are
  * found. Asks the Hub which commit the revision is now, and downloads what the cache lacks of it; a commit that the cache has whole is
- * taken without a question. Where the Hub cannot be asked, or no longer lets us have the model, a whole cached one is taken with a note.
+ * taken without a question. Where the Hub cannot be asked, or no longer lets us have the model, or there is no place for its newest
+ * revision, a whole cached one is taken with a note.
  * @throws HubError, and the download's DiskFullError and DownloadInterruptedError (rejects)
  */
 export async function resolveHubModel (reference: HubReference, options: ResolveHubOptions): Promise<HubModel> {
-  const { env, progress = unwatched, fetch = globalThis.fetch, sleep, signal } = options
+  const { env, progress = unwatched, fetch = environmentFetch(env), sleep, signal } = options
   const { repo, revision } = reference
   const settings = await readHubSettings(env)
   const cache = new RepoCache(settings.cacheFolder, repo, options.link)
@@ -44,16 +46,19 @@ export async function resolveHubModel (reference: HubReference, options: Resolve
     if ('path' in cached) return cached
     if (settings.isOffline) throw notInCache(reference, cached.problem)
   }
-  const client = new HubClient(repo, { settings, fetch, signal, sleep: sleep === undefined ? undefined : async ms => { await sleep(ms, signal) } })
+  const client = new HubClient(repo, { settings, fetch, signal, timeoutMs: options.stallTimeoutMs, sleep: sleep === undefined ? undefined : async ms => { await sleep(ms, signal) } })
   try {
     const commit = isCommit(revision) ? revision : await client.commitOf(revision)
     const files = await client.files(commit)
-    const source = await downloadModel(reference, files, { client, cache, commit, progress, signal, environment: options })
+    const source = await downloadModel(reference, files, { client, cache, commit, progress, signal, environment: { ...options, fetch } })
     await cache.remember(revision, commit)
     return { ...source, commit }
   } catch (failure) {
+    if (signal?.aborted === true) {
+      throw failure instanceof DownloadInterruptedError ? failure : new DownloadInterruptedError({ url: `${settings.endpoint}/${repo}`, receivedBytes: 0 }, { cause: failure })
+    }
     const error = client.explain(failure, revision)
-    const cached = error instanceof HubError && canBeCached(error) ? await findCached(reference, cache) : undefined
+    const cached = canBeCached(error) ? await findCached(reference, cache) : undefined
     if (cached === undefined || !('path' in cached)) throw error
     progress.note(`${error instanceof Error ? error.message : String(error)}. Using ${formatHubReference(reference)} from the cache, commit ${cached.commit.slice(0, 12)}`)
     return cached
@@ -113,8 +118,15 @@ async function findCached (reference: HubReference, cache: RepoCache): Promise<H
 }
 
 /** Whether the failure says nothing against what was downloaded before. */
-function canBeCached ({ code }: HubError): boolean {
-  return code === 'HUB_UNREACHABLE' || code === 'HUB_FAILED' || code === 'HUB_GATED' || code === 'HUB_REPO_NOT_FOUND' || code === 'HUB_TOKEN_REFUSED' || code === 'HUB_ANSWER_MALFORMED'
+function canBeCached (error: unknown): boolean {
+  if (!(error instanceof HubError)) return error instanceof DiskFullError || isNotWritable(error)
+  const { code } = error
+  return code === 'HUB_UNREACHABLE' || code === 'HUB_FAILED' || code === 'HUB_GATED' || code === 'HUB_REPO_NOT_FOUND' || code === 'HUB_TOKEN_REFUSED' || code === 'HUB_FORBIDDEN' || code === 'HUB_ANSWER_MALFORMED'
+}
+
+/** A cache on a medium that is only read from. */
+function isNotWritable (error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'EROFS' || error.code === 'EACCES' || error.code === 'EPERM')
 }
 
 function notInCache (reference: HubReference, problem: string): HubError {

@@ -1,6 +1,7 @@
 import type { Budget } from './budget.ts'
 import { compareCodePoints } from './python-strings.ts'
 import { textOf } from './python-text.ts'
+import { positionOf } from './search.ts'
 import { TemplateFailure } from './template-failure.ts'
 import { Float, isDict, isList, numberOf, sequenceItems, Tuple, typeName, Undefined, type Value } from './values.ts'
 
@@ -65,7 +66,7 @@ export function compare (left: Value, right: Value): number {
 /** Python's `in`. @throws TemplateFailure for what contains nothing. */
 export function contains (container: Value, value: Value): boolean {
   if (typeof container === 'string') {
-    if (typeof value === 'string') return container.includes(value)
+    if (typeof value === 'string') return positionOf(container, value) >= 0
     throw new TemplateFailure(`${typeName(value)} cannot be in a string`)
   }
   if (isDict(container)) return isKey(value) && container.has(value)

@@ -1,4 +1,5 @@
 /** Python's string methods that are more than a JavaScript method by another name. Positions and lengths are in code points. */
+import { lastPositionOf, positionOf } from './search.ts'
 
 /** What `str.isspace` calls white space; JavaScript's `\s` differs in U+001C to U+001F, U+0085 and U+FEFF. */
 const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000'
@@ -78,30 +79,31 @@ export function countMatches (text: string, pattern: RegExp): number {
 
 /** `split` by a separator, at most `maxSplit` times; negative: as often as it occurs. */
 export function splitBy (text: string, separator: string, maxSplit: number): string[] {
-  if (maxSplit < 0) return text.split(separator)
+  const most = maxSplit < 0 ? Infinity : maxSplit
   const parts: string[] = []
-  let rest = text
-  while (parts.length < maxSplit) {
-    const at = rest.indexOf(separator)
+  let done = 0
+  while (parts.length < most) {
+    const at = positionOf(text, separator, done)
     if (at < 0) break
-    parts.push(rest.slice(0, at))
-    rest = rest.slice(at + separator.length)
+    parts.push(text.slice(done, at))
+    done = at + separator.length
   }
-  return [...parts, rest]
+  parts.push(text.slice(done))
+  return parts
 }
 
 /** `rsplit` by a separator, at most `maxSplit` times; negative: as often as it occurs. */
 export function splitFromRight (text: string, separator: string, maxSplit: number): string[] {
-  if (maxSplit < 0) return text.split(separator)
+  const most = maxSplit < 0 ? Infinity : maxSplit
   const parts: string[] = []
   let rest = text
-  while (parts.length < maxSplit) {
-    const at = rest.lastIndexOf(separator)
+  while (parts.length < most) {
+    const at = lastPositionOf(rest, separator)
     if (at < 0) break
-    parts.unshift(rest.slice(at + separator.length))
+    parts.push(rest.slice(at + separator.length))
     rest = rest.slice(0, at)
   }
-  return [rest, ...parts]
+  return [rest, ...parts.reverse()]
 }
 
 /** Without the empty line that a line end at the end of the text would leave. */
@@ -157,7 +159,7 @@ export function compareCodePoints (a: string, b: string): number {
 export function countOccurrences (text: string, part: string): number {
   if (part === '') return countCodePoints(text) + 1
   let count = 0
-  for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + part.length)) count += 1
+  for (let at = positionOf(text, part); at >= 0; at = positionOf(text, part, at + part.length)) count += 1
   return count
 }
 

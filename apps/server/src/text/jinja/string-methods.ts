@@ -2,6 +2,7 @@ import { bind } from './arguments.ts'
 import { convertInPieces, type Budget } from './budget.ts'
 import * as python from './python-strings.ts'
 import { integerOf, stringOf, textOf } from './python-text.ts'
+import { lastPositionOf, positionOf } from './search.ts'
 import { TemplateFailure } from './template-failure.ts'
 import { iterate, Tuple, type Arguments, type Callable, type Value } from './values.ts'
 
@@ -80,16 +81,17 @@ const METHODS: ReadonlyMap<string, Method> = new Map<string, Method>([
   }],
   ['find', (text, args) => {
     const [part] = strings(args, ['sub'])
-    return python.codePointPosition(text, text.indexOf(part))
+    return python.codePointPosition(text, positionOf(text, part))
   }],
   ['rfind', (text, args) => {
     const [part] = strings(args, ['sub'])
-    return python.codePointPosition(text, text.lastIndexOf(part))
+    return python.codePointPosition(text, lastPositionOf(text, part))
   }],
   ['index', (text, args) => {
     const [part] = strings(args, ['sub'])
-    if (!text.includes(part)) throw new TemplateFailure('substring not found')
-    return python.codePointPosition(text, text.indexOf(part))
+    const position = positionOf(text, part)
+    if (position < 0) throw new TemplateFailure('substring not found')
+    return python.codePointPosition(text, position)
   }],
   ['count', (text, args) => {
     const [part] = strings(args, ['sub'])
@@ -145,7 +147,7 @@ function split (text: string, args: Arguments, budget: Budget, by: (text: string
 
 function partition (text: string, args: Arguments, side: 'left' | 'right'): Tuple {
   const [separator] = strings(args, ['sep'])
-  const at = side === 'left' ? text.indexOf(separator) : text.lastIndexOf(separator)
+  const at = side === 'left' ? positionOf(text, separator) : lastPositionOf(text, separator)
   if (at < 0) return new Tuple(side === 'left' ? [text, '', ''] : ['', '', text])
   return new Tuple([text.slice(0, at), separator, text.slice(at + separator.length)])
 }

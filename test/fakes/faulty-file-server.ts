@@ -31,6 +31,7 @@ export class FaultyFileServer implements AsyncDisposable {
   readonly requests: ServedRequest[] = []
   readonly #files = new Map<string, Uint8Array>()
   readonly #faults = new Map<string, Fault[]>()
+  readonly #held = new Set<ServerResponse>()
   readonly #server: Server
   readonly origin: string
 
@@ -55,6 +56,12 @@ export class FaultyFileServer implements AsyncDisposable {
 
   fail (path: string, ...faults: readonly Fault[]): void {
     this.#faults.set(path, [...this.#faults.get(path) ?? [], ...faults])
+  }
+
+  /** Breaks the connections of the answers that are being held. */
+  breakHeld (): void {
+    for (const response of this.#held) response.destroy()
+    this.#held.clear()
   }
 
   requestsOf (path: string): ServedRequest[] { return this.requests.filter(request => request.path === path) }
@@ -99,6 +106,7 @@ export class FaultyFileServer implements AsyncDisposable {
     })
     const sent = fault?.type === 'cut' || fault?.type === 'hold' ? body.subarray(0, fault.afterBytes) : body
     served.sentBytes = sent.length
+    if (fault?.type === 'hold') this.#held.add(response)
     response.write(sent, () => {
       if (fault?.type === 'cut') response.destroy()
       else if (fault?.type !== 'hold') response.end()

@@ -1,7 +1,11 @@
+import { join } from 'node:path'
 import type { AddressInfo } from 'node:net'
 import OpenAI from 'openai'
 import type { Test } from 'tap'
 import { buildApp } from '../../apps/server/src/app.ts'
+import type { AppStorage } from '../../apps/server/src/app.ts'
+import { BatchStore } from '../../apps/server/src/batches/index.ts'
+import { FileStore } from '../../apps/server/src/files/index.ts'
 import { httpConfigSchema } from '../../apps/server/src/http-config.ts'
 import type { HttpConfig } from '../../apps/server/src/http-config.ts'
 import { createLogger } from '../../apps/server/src/cli/logger.ts'
@@ -15,6 +19,8 @@ export interface ServerUnderTestOptions {
   readonly script?: FakeScript
   readonly config?: Partial<HttpConfig>
   readonly text?: FakeTextOptions
+  /** Default: no files and no batches. */
+  readonly dataFolder?: string
 }
 
 /** A real server on a loopback port over fakes, closed when the test ends; with the official client pointed at it. */
@@ -25,7 +31,8 @@ export async function aServer (t: Test, options: ServerUnderTestOptions = {}) {
   const telemetry = new Telemetry({ generation, modelName: 'fake', cacheSeconds: config.metricsCacheSeconds })
   const logLines: string[] = []
   const logger = createLogger('info', 'json', { write: line => { logLines.push(line) } })
-  const app = buildApp({ config, generation, text, telemetry, logger, model: { id: 'fake', created: 1700000000, ownedBy: 'tests', aliases: ['org/fake'] } })
+  const storage = options.dataFolder === undefined ? undefined : await openStorage(options.dataFolder)
+  const app = buildApp({ config, generation, text, telemetry, logger, storage, model: { id: 'fake', created: 1700000000, ownedBy: 'tests', aliases: ['org/fake'] } })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
   t.teardown(async () => {
@@ -39,6 +46,11 @@ export async function aServer (t: Test, options: ServerUnderTestOptions = {}) {
   return { app, client, generation, telemetry, text, url, port, logLines, post }
 }
 
+async function openStorage (folder: string): Promise<AppStorage> {
+  const now = (): number => Math.floor(Date.now() / 1000)
+  return { files: await FileStore.open(join(folder, 'files'), now), batches: await BatchStore.open(join(folder, 'batches')) }
+}
+
 export type ServerUnderTest = Awaited<ReturnType<typeof aServer>>
 
 /** The `data:` payloads of a whole SSE body. */
@@ -47,3 +59,8 @@ export function dataOf (sse: string): string[] {
 }
 
 export const userSays = (content: string) => [{ role: 'user' as const, content }]
+
+/** What a call was refused with; undefined when it was not. */
+export async function refusalOf (call: Promise<unknown>): Promise<unknown> {
+  return await call.then(() => undefined, (error: unknown) => error)
+}

@@ -1,12 +1,17 @@
 import { performance } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
 import swagger from '@fastify/swagger'
 import websocket from '@fastify/websocket'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { BatchProcessor, LineRunner } from './batches/index.ts'
+import type { BatchStore } from './batches/index.ts'
 import { toApiError } from './errors.ts'
+import type { FileStore } from './files/index.ts'
 import type { GenerationService } from './generation/generation-service.ts'
 import type { HttpConfig, ServedModel } from './http-config.ts'
 import { generationEndpoints } from './openai/generation-endpoint.ts'
+import type { GenerationEndpoint } from './openai/generation-endpoint.ts'
 import { ModelNames } from './openai/model-names.ts'
 import { connectionErrorHandler } from './plugins/connection-errors.ts'
 import { registerCors } from './plugins/cors.ts'
@@ -14,17 +19,23 @@ import { Drain, registerDrain } from './plugins/drain.ts'
 import { registerErrorHandler, sendError } from './plugins/error-handler.ts'
 import { registerHttpMetrics } from './plugins/http-metrics.ts'
 import { registerRequestIdentity, requestIdOf } from './plugins/request-identity.ts'
+import { registerBatches } from './routes/batches.ts'
+import { registerFiles } from './routes/files.ts'
 import { registerGenerationSocket } from './routes/generation-socket.ts'
 import { registerGeneration } from './routes/generation.ts'
 import { registerModels } from './routes/models.ts'
 import { registerOperations } from './routes/operations.ts'
 import { registerTokenize } from './routes/tokenize.ts'
 import type { ServerContext } from './server-context.ts'
+import { backgroundObserver } from './telemetry/background-observer.ts'
 import type { Telemetry } from './telemetry/telemetry.ts'
 import type { TextService } from './text/text-service.ts'
 import { ActiveRequests } from './transport/active-requests.ts'
 import { IncomingRequest } from './transport/incoming-request.ts'
 import { KeepAlive } from './transport/keep-alive.ts'
+
+/** Between looks for files that have expired. */
+const SWEEP_MS = 60_000
 
 export interface AppOptions {
   readonly config: HttpConfig
@@ -33,13 +44,21 @@ export interface AppOptions {
   readonly model: ServedModel
   readonly logger: FastifyBaseLogger
   readonly telemetry: Telemetry
+  /** Undefined: no files and no batches are taken. */
+  readonly storage?: AppStorage | undefined
+}
+
+/** What outlives a process; whoever opened it has it alone. */
+export interface AppStorage {
+  readonly files: FileStore
+  readonly batches: BatchStore
 }
 
 /**
  * The whole HTTP and WebSocket surface over a generation service. Never listens, and owns neither the services nor the
  * telemetry: whoever made them closes them, after `app.close()`. See `drain` for an orderly end.
  */
-export function buildApp ({ config, generation, text, model, logger, telemetry }: AppOptions): FastifyInstance {
+export function buildApp ({ config, generation, text, model, logger, telemetry, storage }: AppOptions): FastifyInstance {
   const app = newFastify(config, logger, telemetry)
   const drain = new Drain()
   const active = new ActiveRequests()
@@ -70,15 +89,45 @@ export function buildApp ({ config, generation, text, model, logger, telemetry }
     transform: ({ schema, url }) => ({ schema, url: url.replace('*', ':model') }),
   })
   app.register(async scope => {
-    for (const endpoint of generationEndpoints(context)) {
+    const endpoints = generationEndpoints(context)
+    for (const endpoint of endpoints) {
       registerGeneration(scope, endpoint, context)
       registerGenerationSocket(scope, endpoint, context)
     }
+    if (storage !== undefined) registerStorage(scope, storage, endpoints, context, logger)
     registerModels(scope, context)
     registerTokenize(scope, context)
     registerOperations(scope, context)
   })
   return app
+}
+
+function registerStorage (app: FastifyInstance, { files, batches }: AppStorage, endpoints: readonly GenerationEndpoint[], context: ServerContext, logger: FastifyBaseLogger): void {
+  const { config, generation, text, telemetry, drain } = context
+  const runner = new LineRunner({
+    endpoints, generation, text, observer: backgroundObserver(telemetry), sleep: async (ms, signal) => { await sleep(ms, undefined, { signal }) }
+  })
+  const processor = new BatchProcessor({
+    batches,
+    files,
+    runner,
+    limits: { maxLines: config.maxBatchLines, maxLineBytes: config.bodyLimitBytes, maxTokensTogether: config.batchGroupTokens },
+    now: unixSeconds,
+    logger
+  })
+  registerFiles(app, { store: files, maxFileBytes: config.maxFileBytes })
+  registerBatches(app, { batches, files, processor, endpoints: runner.endpoints })
+  const sweeping = setInterval(() => { files.sweep().catch((error: unknown) => logger.error({ err: error, event: 'file-sweep-failed' })) }, SWEEP_MS).unref()
+  drain.onDrain(() => { processor.stop().catch((error: unknown) => logger.error({ err: error, event: 'batch-stop-failed' })) })
+  app.addHook('onReady', async () => { processor.start() })
+  app.addHook('preClose', async () => {
+    clearInterval(sweeping)
+    await processor.stop()
+  })
+}
+
+function unixSeconds (): number {
+  return Math.floor(Date.now() / 1000)
 }
 
 function newFastify (config: HttpConfig, logger: FastifyBaseLogger, telemetry: Telemetry): FastifyInstance {

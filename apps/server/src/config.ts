@@ -78,6 +78,11 @@ const operationSchema = z.strictObject({
     .describe('Time that unfinished requests get after SIGTERM')
 })
 
+const storageSchema = z.strictObject({
+  dataDir: z.string().min(1).optional().meta({ placeholder: 'folder' })
+    .describe('Where uploaded files and batches are kept, by one server at a time; without it $XDG_DATA_HOME/daybreak or ~/.local/share/daybreak')
+})
+
 const logSchema = z.strictObject({
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info').describe('Least important lines to log'),
   logFormat: z.enum(['auto', 'pretty', 'json']).default('auto').describe('auto is pretty on a terminal, JSON lines otherwise')
@@ -88,6 +93,7 @@ export const modelSettings = { title: 'Model', schema: modelSchema } satisfies S
 export const engineSettings = { title: 'Engine', schema: engineSchema } satisfies SettingsSection
 export const inspectSettings = { title: 'Device', schema: inspectSchema } satisfies SettingsSection
 export const operationSettings = { title: 'Operation', schema: operationSchema } satisfies SettingsSection
+export const storageSettings = { title: 'Files and batches', schema: storageSchema } satisfies SettingsSection
 export const logSettings = { title: 'Log', schema: logSchema } satisfies SettingsSection
 export const httpSettings = {
   title: 'HTTP and WebSocket',
@@ -99,4 +105,5 @@ export type ListenConfig = Readonly<z.infer<typeof listenSchema>>
 export type ModelConfig = Readonly<z.infer<typeof modelSchema>>
 export type EngineConfig = Readonly<z.infer<typeof engineSchema>>
 export type OperationConfig = Readonly<z.infer<typeof operationSchema>>
+export type StorageConfig = Readonly<z.infer<typeof storageSchema>>
 export type LogConfig = Readonly<z.infer<typeof logSchema>>

@@ -16,7 +16,7 @@ export type ErrorCode =
   | 'invalid_json' | 'invalid_type' | 'invalid_value' | 'missing_required_parameter' | 'unknown_parameter'
   | 'unsupported_parameter' | 'context_length_exceeded' | 'chat_template_error'
   | 'malformed_request' | 'headers_too_large' | 'receive_timeout' | 'origin_not_allowed' | 'model_not_found' | 'not_found' | 'method_not_allowed' | 'unsupported_media_type' | 'request_too_large'
-  | 'duplicate_id' | 'rate_limit_exceeded' | 'service_unavailable' | 'generation_timeout' | 'engine_crashed' | 'internal_error'
+  | 'duplicate_id' | 'storage_full' | 'rate_limit_exceeded' | 'service_unavailable' | 'generation_timeout' | 'engine_crashed' | 'internal_error'
 
 const invalid = (status: number) => ({ status, type: 'invalid_request_error' }) as const
 
@@ -39,6 +39,8 @@ export const errorShapes = {
   unsupported_media_type: invalid(415),
   request_too_large: invalid(413),
   duplicate_id: invalid(409),
+  // The disk is as full a moment later.
+  storage_full: { status: 507, type: 'server_error', retry: false },
   rate_limit_exceeded: { status: 429, type: 'rate_limit_error' },
   service_unavailable: { status: 503, type: 'service_unavailable_error' },
   // The same request would run into the same deadline again.
@@ -121,6 +123,14 @@ const foreignCodes: ReadonlyMap<string, ErrorCode> = new Map([
   ['TEXT_CHAT_TEMPLATE', 'chat_template_error'],
   ['TEXT_TOO_LONG', 'context_length_exceeded'],
   ['TEXT_BUSY', 'service_unavailable'],
+  ['FILE_TOO_LARGE', 'request_too_large'],
+  ['STORAGE_FULL', 'storage_full'],
+  ['FST_PARTS_LIMIT', 'invalid_value'],
+  ['FST_FILES_LIMIT', 'invalid_value'],
+  ['FST_FIELDS_LIMIT', 'invalid_value'],
+  ['FST_PROTO_VIOLATION', 'unknown_parameter'],
+  ['FST_INVALID_MULTIPART_CONTENT_TYPE', 'unsupported_media_type'],
+  ['FST_MP_PREMATURE_CLOSE', 'malformed_request'],
   ['FST_ERR_CTP_INVALID_JSON_BODY', 'invalid_json'],
   ['FST_ERR_CTP_EMPTY_JSON_BODY', 'invalid_json'],
   ['FST_ERR_CTP_INVALID_CONTENT_LENGTH', 'invalid_value'],

@@ -28,16 +28,45 @@ export interface ProcessLockOptions {
  * @param work its signal aborts when somebody has taken the lock over: this process must have stood still for that long
  */
 export async function withProcessLock<Result> (path: string, options: ProcessLockOptions, work: (lost: AbortSignal) => Promise<Result>): Promise<Result> {
-  const mine = JSON.stringify({ pid: process.pid, host: hostname(), nonce: crypto.randomUUID() })
+  const mine = ownContent()
   await take(path, mine, options)
+  await using lock = held(path, mine)
+  return await work(lock.lost)
+}
+
+/** A lock that this process has; disposing gives it back. */
+export interface HeldLock extends AsyncDisposable {
+  /** Aborts when somebody has taken it over: this process must have stood still for that long. */
+  readonly lost: AbortSignal
+}
+
+/**
+ * The lock file at `path`, if nobody has it who is alive.
+ * @returns who has it, otherwise
+ */
+export async function tryProcessLock (path: string): Promise<HeldLock | { readonly lost: undefined, readonly holder: LockHolder | undefined }> {
+  const mine = ownContent()
+  for (;;) {
+    const attempt = await tryTake(path, mine)
+    if (attempt === 'taken') return held(path, mine)
+    if (attempt !== 'abandoned') return { lost: undefined, holder: attempt.holder }
+  }
+}
+
+function ownContent (): string {
+  return JSON.stringify({ pid: process.pid, host: hostname(), nonce: crypto.randomUUID() })
+}
+
+function held (path: string, mine: string): HeldLock {
   const lost = new AbortController()
   const heartbeat = setInterval(() => { renew(path, mine, lost).catch(() => {}) }, HEARTBEAT_MS)
   heartbeat.unref()
-  try {
-    return await work(lost.signal)
-  } finally {
-    clearInterval(heartbeat)
-    if (await contentOf(path) === mine) await rm(path, { force: true })
+  return {
+    lost: lost.signal,
+    async [Symbol.asyncDispose] () {
+      clearInterval(heartbeat)
+      if (await contentOf(path) === mine) await rm(path, { force: true })
+    }
   }
 }
 
@@ -88,7 +117,7 @@ async function tryTake (path: string, mine: string): Promise<'taken' | 'abandone
   const seen = await contentOf(path)
   if (seen === undefined) return 'abandoned'
   if (!await isAbandoned(path, seen)) return { holder: parseOwner(seen) }
-  const aside = `${path}.${process.pid}.abandoned`
+  const aside = `${path}.${crypto.randomUUID()}.abandoned`
   try {
     await rename(path, aside)
     // Somebody may have taken over between the look and the rename: then this is a living lock, and goes back.

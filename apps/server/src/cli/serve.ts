@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { z } from 'zod'
-import { engineSettings, httpSettings, listenSettings, logSettings, modelSettings, operationSettings } from '../config.ts'
+import { engineSettings, httpSettings, listenSettings, logSettings, modelSettings, operationSettings, storageSettings } from '../config.ts'
 import type { RegisterCommand } from './command-context.ts'
 import { Server } from './server.ts'
 import type { ServeEnvironment, ServeSettings } from './server.ts'
@@ -9,7 +9,7 @@ import type { SettingsSection } from './settings.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 import { untilSignal } from './until-signal.ts'
 
-const sections = [listenSettings, modelSettings, engineSettings, operationSettings, httpSettings, logSettings]
+const sections = [listenSettings, modelSettings, engineSettings, operationSettings, httpSettings, storageSettings, logSettings]
 
 /** `daybreak serve`. */
 export function serveCommand (environment: ServeEnvironment): RegisterCommand {
@@ -38,6 +38,7 @@ function serveSettings (command: Command, env: Readonly<Record<string, string | 
     engine: read(engineSettings),
     operation: read(operationSettings),
     http: read(httpSettings),
+    storage: read(storageSettings),
     log: read(logSettings)
   }
 }

@@ -2,7 +2,7 @@ import type { EngineReport } from '@daybreak/engine'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { buildApp } from '../app.ts'
-import type { EngineConfig, ListenConfig, LogConfig, ModelConfig, OperationConfig } from '../config.ts'
+import type { EngineConfig, ListenConfig, LogConfig, ModelConfig, OperationConfig, StorageConfig } from '../config.ts'
 import { systemClock } from '../generation/clock.ts'
 import type { EngineFailure } from '../generation/engine-lifecycle.ts'
 import { EngineSupervisor } from '../generation/engine-supervisor.ts'
@@ -11,6 +11,7 @@ import { defaultRestartLimits } from '../generation/restart-policy.ts'
 import type { HttpConfig, ServedModel } from '../http-config.ts'
 import { resolveModel, textFolder } from '../models/index.ts'
 import type { ModelSource } from '../models/index.ts'
+import type { Storage } from '../storage/index.ts'
 import { Telemetry } from '../telemetry/telemetry.ts'
 import { openTextService } from '../text/index.ts'
 import type { TextService } from '../text/index.ts'
@@ -22,6 +23,7 @@ import { listenFailure } from './listen-failure.ts'
 import { createProgressDisplay } from './load-progress.ts'
 import type { ProgressDisplay } from './load-progress.ts'
 import { createLogger } from './logger.ts'
+import { openServerStorage } from './server-storage.ts'
 import { settledWithin } from './settled-within.ts'
 
 /** Engine processes that one request may see die. */
@@ -37,6 +39,7 @@ export interface ServeSettings {
   readonly engine: EngineConfig
   readonly operation: OperationConfig
   readonly http: HttpConfig
+  readonly storage: StorageConfig
   readonly log: LogConfig
 }
 
@@ -54,6 +57,8 @@ interface ServerParts {
   readonly progress: ProgressDisplay
   readonly model: ServedModel
   readonly text: TextService
+  /** Undefined: another server has it. */
+  readonly storage: Storage | undefined
 }
 
 /** The whole program of `daybreak serve`: the HTTP surface over a supervised engine process, from opening to exit. */
@@ -65,6 +70,7 @@ export class Server {
   readonly #model: ServedModel
   readonly #text: TextService
   readonly #supervisor: EngineSupervisor
+  readonly #storage: Storage | undefined
   readonly #app: FastifyInstance
   #address = ''
   #listeningSince = 0
@@ -78,6 +84,7 @@ export class Server {
     this.#progress = parts.progress
     this.#model = parts.model
     this.#text = parts.text
+    this.#storage = parts.storage
     const { model, engine, operation, http, log } = parts.settings
     this.#supervisor = new EngineSupervisor({
       entry: environment.engineEntry,
@@ -104,7 +111,7 @@ export class Server {
       onFailed: failure => this.#failed(failure)
     })
     const telemetry = new Telemetry({ generation: this.#supervisor, modelName: this.#model.id, cacheSeconds: http.metricsCacheSeconds })
-    this.#app = buildApp({ config: http, generation: this.#supervisor, text: this.#text, model: this.#model, logger: this.#logger, telemetry })
+    this.#app = buildApp({ config: http, generation: this.#supervisor, text: this.#text, model: this.#model, logger: this.#logger, telemetry, storage: this.#storage })
   }
 
   /**
@@ -124,7 +131,8 @@ export class Server {
       logger,
       progress: createProgressDisplay(context.stderr, logger),
       model: { id: servedName, created: Math.floor(Date.now() / 1000), ownedBy: 'daybreak', aliases: [ownName] },
-      text: await openTextService(await textFolder(source, context.env), { specialTokensInMessages: settings.http.specialTokensInMessages })
+      text: await openTextService(await textFolder(source, context.env), { specialTokensInMessages: settings.http.specialTokensInMessages }),
+      storage: await openServerStorage(settings.storage.dataDir, context.env, logger)
     }, source, environment)
   }
 
@@ -138,6 +146,7 @@ export class Server {
       this.#address = await this.#app.listen({ host, port, listenTextResolver: address => `listening at ${address}` })
     } catch (error) {
       await this.#text.close()
+      await this.#storage?.[Symbol.asyncDispose]()
       throw error instanceof Error ? listenFailure(error, host, port) : error
     }
     this.#listeningSince = systemClock.now()
@@ -163,6 +172,7 @@ export class Server {
     await settledWithin(answered, CLOSING_TIMEOUT_MS)
     await settledWithin(this.#app.close(), CLOSING_TIMEOUT_MS)
     await this.#text.close()
+    await this.#storage?.[Symbol.asyncDispose]()
     this.#logger.info({ event: 'stopped' })
   }
 

@@ -1,6 +1,7 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import type { SamplingParams } from '@daybreak/engine/contract'
 import type { TokenId } from '@daybreak/kvcache'
+import type { PrefixGroupMembership } from '@daybreak/scheduler'
 import { ApiError } from '../errors.ts'
 import type { QueueLimits } from '../generation/admission.ts'
 import type { EngineCapacity } from '../generation/generation-service.ts'
@@ -43,6 +44,10 @@ export interface GenerationPlan {
   readonly promptLogprobs: number | undefined
   readonly priority: number
   readonly skipSpecialTokens: boolean
+  /** Nobody waits for it: see GenerationRequest. */
+  readonly background?: boolean
+  /** Of its one prompt. */
+  readonly prefixGroup?: PrefixGroupMembership | undefined
 }
 
 export interface PlanContext {

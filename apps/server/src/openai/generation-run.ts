@@ -122,6 +122,8 @@ export class GenerationRun {
       stopTokens: this.#plan.stopTokens,
       priority: this.#plan.priority,
       promptLogprobs: this.#plan.promptLogprobs,
+      background: this.#plan.background,
+      prefixGroup: this.#plan.prefixGroup,
     })
     const choices = plan.sampling.map((_, i) => new ChoiceRun(promptIndex * numChoices + i, new ChoiceText({
       detokenizer: text.detokenizer({ skipSpecialTokens }), stop, collectLogprobs, echo: plan.echo,

@@ -47,6 +47,21 @@ export const tokenizeResponseSchema = z.object({
 export const detokenizeResponseSchema = z.object({ prompt: z.string() })
 export const healthSchema = z.object({ status: z.string() })
 
+export const fileSchema = z.object({
+  id: z.string(),
+  object: z.literal('file'),
+  bytes: z.int(),
+  created_at: z.int(),
+  expires_at: z.int().optional(),
+  filename: z.string(),
+  purpose: z.enum(['batch', 'batch_output']),
+  status: z.literal('processed'),
+})
+
+const page = { first_id: z.string().nullable(), last_id: z.string().nullable(), has_more: z.boolean() }
+export const fileListSchema = z.object({ object: z.literal('list'), data: z.array(fileSchema), ...page })
+export const deletedFileSchema = z.object({ id: z.string(), object: z.literal('file'), deleted: z.literal(true) })
+
 /** A JSON Schema of what the client sends or reads, as OpenAPI 3.1 embeds it. */
 export function jsonSchema (schema: z.ZodType): Record<string, unknown> {
   const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, { io: 'output', unrepresentable: 'any' })

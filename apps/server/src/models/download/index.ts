@@ -6,5 +6,5 @@ export {
   DiskFullError, DownloadInterruptedError, DownloadMismatchError, HostUnreachableError, HttpStatusError, IncompleteDownloadError, ProxySettingError,
   type DownloadErrorCode
 } from './errors.ts'
-export { describeWait, lockHolder, type LockHolder, type OnWait } from './process-lock.ts'
+export { describeWait, lockHolder, type LockHolder, type OnWait } from '../../process-lock.ts'
 export { retryDelayMs, unreachable } from './retry.ts'

@@ -1,0 +1,77 @@
+import { createReadStream } from 'node:fs'
+import { open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+
+const NEWLINE = 0x0a
+
+/** Where a line of an input file lies. */
+export interface LinePlace {
+  /** From 1. */
+  readonly number: number
+  readonly offset: number
+  /** Bytes, without the line's end. */
+  readonly length: number
+}
+
+export interface InputLine extends LinePlace {
+  /** Undefined for a line longer than allowed, which is not kept in memory. */
+  readonly text: string | undefined
+}
+
+/** The lines of a file that are not blank, one after the other; in memory at any time there is one, and a piece of the file. */
+export async function * inputLines (path: string, maxLineBytes: number): AsyncGenerator<InputLine> {
+  let number = 0
+  let offset = 0
+  let length = 0
+  let parts: Buffer[] = []
+  const finish = (): InputLine => {
+    const text = length <= maxLineBytes ? Buffer.concat(parts).toString('utf8') : undefined
+    return { number, offset, length, text }
+  }
+  const isBlank = (line: InputLine): boolean => line.text?.trim() === ''
+  const take = (bytes: Buffer): void => {
+    length += bytes.length
+    if (length <= maxLineBytes) parts.push(bytes)
+    else parts = []
+  }
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 18 }) as AsyncIterable<Buffer>) {
+    let at = 0
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, at)) {
+      take(chunk.subarray(at, end))
+      number++
+      const line = finish()
+      if (!isBlank(line)) yield line
+      offset += length + 1
+      length = 0
+      parts = []
+      at = end + 1
+    }
+    take(chunk.subarray(at))
+  }
+  number++
+  const last = finish()
+  if (length > 0 && !isBlank(last)) yield last
+}
+
+/** Reads single lines again, in any order. */
+export class LineReader implements AsyncDisposable {
+  readonly #file: FileHandle
+
+  private constructor (file: FileHandle) {
+    this.#file = file
+  }
+
+  static async open (path: string): Promise<LineReader> {
+    return new LineReader(await open(path, 'r'))
+  }
+
+  async read ({ offset, length }: LinePlace): Promise<string> {
+    const bytes = Buffer.alloc(length)
+    await this.#file.read(bytes, 0, length, offset)
+    return bytes.toString('utf8')
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    await this.#file.close()
+  }
+}

@@ -1,0 +1,119 @@
+import { randomUUID } from 'node:crypto'
+import type { PrefixGroupMembership } from '@daybreak/scheduler'
+import { ApiError, toApiError } from '../errors.ts'
+import type { GenerationService } from '../generation/generation-service.ts'
+import type { GenerationEndpoint } from '../openai/generation-endpoint.ts'
+import { noOutput } from '../openai/generation-output.ts'
+import type { GenerationPlan } from '../openai/generation-plan.ts'
+import { GenerationRun } from '../openai/generation-run.ts'
+import type { Usage } from '../openai/usage.ts'
+import type { GenerationObserver } from '../telemetry/generation-observer.ts'
+import { monotonicSeconds } from '../telemetry/monotonic-seconds.ts'
+import type { TextService } from '../text/text-service.ts'
+import type { LinePrompt } from './line-order.ts'
+
+/** What a request of a batch was answered with. */
+export interface LineAnswer {
+  readonly requestId: string
+  readonly status: number
+  readonly body: unknown
+  readonly usage: Usage | undefined
+}
+
+export interface LineRunnerOptions {
+  readonly endpoints: readonly GenerationEndpoint[]
+  readonly generation: GenerationService
+  readonly text: TextService
+  readonly observer: GenerationObserver
+  /** Resolves after `ms`, rejects when the signal aborts before. */
+  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>
+}
+
+const RETRY_MS = 500
+/** Attempts at a request that the engine gives up on; one that it is only not ready for may wait as long as it takes. */
+const MAX_ATTEMPTS = 5
+/** Output expected of a request that sets no limit of its own. */
+const USUAL_OUTPUT_TOKENS = 256
+
+/** Runs requests of batches as the endpoints would, in the background and without a client. */
+export class LineRunner {
+  readonly #options: LineRunnerOptions
+  readonly #endpoints: ReadonlyMap<string, GenerationEndpoint>
+
+  constructor (options: LineRunnerOptions) {
+    this.#options = options
+    this.#endpoints = new Map(options.endpoints.map(endpoint => [endpoint.path, endpoint]))
+  }
+
+  /** Paths that a batch can be for. */
+  get endpoints (): readonly string[] {
+    return [...this.#endpoints.keys()]
+  }
+
+  /** Requests that keep every row of the engine busy, and as many behind them. */
+  get numAtOnce (): number {
+    return 2 * (this.#options.generation.capacity?.maxSequences ?? 1)
+  }
+
+  get blockSize (): number | undefined {
+    return this.#options.generation.capacity?.blockSize
+  }
+
+  /** @throws the signal's reason (rejects) */
+  async ready (signal: AbortSignal): Promise<void> {
+    const { generation, sleep } = this.#options
+    while (generation.capacity === undefined || generation.state !== 'ready') await sleep(RETRY_MS, signal)
+  }
+
+  /** Undefined for a request without exactly one prompt, or one that will be refused. */
+  async promptOf (endpoint: string, body: unknown): Promise<LinePrompt | undefined> {
+    try {
+      const { prompts: [prompt, ...others], numChoices } = await this.#plan(endpoint, body)
+      if (prompt === undefined || others.length > 0) return undefined
+      return { tokens: Int32Array.from(prompt.tokens), outputTokens: numChoices * Math.min(prompt.maxTokens, USUAL_OUTPUT_TOKENS) }
+    } catch {
+      return undefined
+    }
+  }
+
+  /** Never rejects but for the signal, with its reason: what goes wrong is an answer. */
+  async answer (endpoint: string, body: unknown, prefixGroup: PrefixGroupMembership | undefined, signal: AbortSignal): Promise<LineAnswer> {
+    const requestId = `req_${randomUUID().replaceAll('-', '')}`
+    for (let attempt = 1; ; attempt++) {
+      signal.throwIfAborted()
+      try {
+        const plan = await this.#plan(endpoint, body)
+        const run = await this.#run({ ...plan, background: true, ...prefixGroup !== undefined && { prefixGroup } }, signal)
+        return { requestId, status: 200, body: run.whole(), usage: run.summary.usage }
+      } catch (thrown) {
+        signal.throwIfAborted()
+        const error = toApiError(thrown)
+        const isPassing = error.code === 'service_unavailable' || error.code === 'rate_limit_exceeded'
+        const isNotReady = this.#options.generation.state !== 'ready'
+        if (!isPassing || (!isNotReady && attempt >= MAX_ATTEMPTS)) return { requestId, status: error.shape.status, body: error.body, usage: undefined }
+        await this.#options.sleep(RETRY_MS, signal)
+      }
+    }
+  }
+
+  async #plan (path: string, body: unknown): Promise<GenerationPlan> {
+    const endpoint = this.#endpoints.get(path)
+    if (endpoint === undefined) throw new ApiError('invalid_value', `Invalid value for 'url': there is no endpoint ${path}.`, { param: 'url' })
+    return await endpoint.plan(body)
+  }
+
+  async #run (plan: GenerationPlan, signal: AbortSignal): Promise<GenerationRun> {
+    const { generation, text, observer } = this.#options
+    const run = new GenerationRun(plan, { generation, text, observer, arrivedAt: monotonicSeconds() }, noOutput)
+    const abort = (): void => { run.abort('cancel') }
+    signal.addEventListener('abort', abort, { once: true })
+    try {
+      await run.finished()
+    } finally {
+      signal.removeEventListener('abort', abort)
+    }
+    if (run.error !== undefined) throw run.error
+    if (run.aborted) throw new ApiError('service_unavailable', 'The server stopped this generation.')
+    return run
+  }
+}

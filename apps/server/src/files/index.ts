@@ -1,0 +1,5 @@
+export { FileTooLargeError, StorageFullError } from './errors.ts'
+export { FileStore, newFileId } from './file-store.ts'
+export type { IncomingContent, NewFile } from './file-store.ts'
+export { fileObject } from './stored-file.ts'
+export type { FilePurpose, StoredFile } from './stored-file.ts'

@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
-import { startInProcessEngine } from '../../apps/server/src/eval/in-process-engine.ts'
+import { evalEngineConfig } from '../../apps/server/src/eval/engine-config.ts'
 import { runEval } from '../../apps/server/src/eval/run-eval.ts'
+import { startEngine } from '../../apps/server/src/generation/start-engine.ts'
 import { openTextService } from '../../apps/server/src/text/index.ts'
 
 t.setTimeout(300_000)
@@ -21,7 +22,10 @@ const firstOf = (counts: readonly number[] | undefined, documents: number): numb
 const documentsOf: Readonly<Record<string, number>> = { arithmetic: 60, string: 40, extract: 6, tool: 6, memory: 3, talk: 10, lines_1024: 1 }
 
 t.test('the first documents of every quick task are answered exactly as transformers answers them', async t => {
-  const engine = await startInProcessEngine({ model: { type: 'directory', path: directory }, dtype: 'auto', adapter: undefined, maxModelLen: 2048, maxSequences: 16, prefixCaching: true, onProgress: () => {} })
+  const engine = await startEngine({
+    config: evalEngineConfig({ model: { type: 'directory', path: directory }, dtype: 'auto', adapter: undefined, maxModelLen: 2048, maxSequences: 16, prefixCaching: true }),
+    onProgress: () => {}
+  })
   const text = await openTextService(directory)
   try {
     let numWrong = 0

@@ -83,6 +83,11 @@ const storageSchema = z.strictObject({
     .describe('Where uploaded files and batches are kept, by one server at a time; without it $XDG_DATA_HOME/daybreak or ~/.local/share/daybreak')
 })
 
+const batchSchema = z.strictObject({
+  maxConcurrency: z.int().min(1).max(1_000_000).optional().meta({ placeholder: 'n' })
+    .describe('Requests at a time; without it enough to keep the engine busy')
+})
+
 const logSchema = z.strictObject({
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info').describe('Least important lines to log'),
   logFormat: z.enum(['auto', 'pretty', 'json']).default('auto').describe('auto is pretty on a terminal, JSON lines otherwise')
@@ -94,6 +99,7 @@ export const engineSettings = { title: 'Engine', schema: engineSchema } satisfie
 export const inspectSettings = { title: 'Device', schema: inspectSchema } satisfies SettingsSection
 export const operationSettings = { title: 'Operation', schema: operationSchema } satisfies SettingsSection
 export const storageSettings = { title: 'Files and batches', schema: storageSchema } satisfies SettingsSection
+export const batchSettings = { title: 'Batch', schema: batchSchema } satisfies SettingsSection
 export const logSettings = { title: 'Log', schema: logSchema } satisfies SettingsSection
 export const httpSettings = {
   title: 'HTTP and WebSocket',

@@ -1,4 +1,5 @@
 /** The program. The only file that reads the process's arguments and environment. */
+import { batchCommand } from './batches/index.ts'
 import { registerBenchCommand } from './bench/index.ts'
 import type { CommandContext } from './cli/command-context.ts'
 import { registerModelsCommand } from './cli/models-command.ts'
@@ -18,8 +19,11 @@ const context: CommandContext = {
   exit: code => process.exit(code)
 }
 
+const engineEntry = new URL('./engine-process/main.ts', import.meta.url)
+
 await runCommandLine(process.argv.slice(2), context, [
-  serveCommand({ engineEntry: new URL('./engine-process/main.ts', import.meta.url), execArgv: process.execArgv }),
+  serveCommand({ engineEntry, execArgv: process.execArgv }),
+  batchCommand({ engineEntry }),
   registerModelsCommand,
   registerInspectCommand,
   registerBenchCommand,

@@ -1,16 +1,13 @@
-import { setMaxListeners } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import { newFileId } from '../files/index.ts'
 import type { FileStore } from '../files/index.ts'
+import { answerLines } from './answer-lines.ts'
 import { hasEnded, newBatch } from './batch-object.ts'
 import type { Batch, BatchProblem, BatchStatus, NewBatch } from './batch-object.ts'
 import { BatchResults } from './batch-results.ts'
 import type { BatchStore } from './batch-store.ts'
-import { checkInput, parseLine } from './check-input.ts'
+import { checkInput } from './check-input.ts'
 import type { BatchLine, InputLimits } from './check-input.ts'
-import { LineReader } from './input-lines.ts'
-import { orderLines } from './line-order.ts'
-import type { OrderedLine } from './line-order.ts'
 import type { LineRunner } from './line-runner.ts'
 
 export interface BatchProcessorOptions {
@@ -97,7 +94,7 @@ export class BatchProcessor {
     const path = files.contentPath(input)
     const { lines, model, problems } = await checkInput(path, batch.endpoint, limits)
     if (problems.length > 0) return await this.#fail(batch.id, problems)
-    await using results = await BatchResults.open(batch, batches, lines.length)
+    await using results = await BatchResults.open({ output: batches.logPath(batch, 'output'), errors: batches.logPath(batch, 'errors') }, lines.length)
     const current = this.#latest(batch)
     if (current.status === 'validating') await this.#save({ ...current, model: model ?? null, ...results.tally }, 'in_progress')
     logger.info({ event: 'batch-started', batch: batch.id, lines: lines.length, answered: lines.filter(line => results.isAnswered(line)).length }, 'batch started')
@@ -112,10 +109,8 @@ export class BatchProcessor {
 
   /** @returns why it stopped before the last line; undefined when it did not */
   async #answer (batch: Batch, path: string, lines: readonly BatchLine[], results: BatchResults): Promise<StopReason | undefined> {
-    const { runner, limits, now } = this.#options
+    const { batches, runner, limits, now } = this.#options
     const stop = new AbortController()
-    // One for each request in flight.
-    setMaxListeners(Number.POSITIVE_INFINITY, stop.signal)
     let reason: StopReason | undefined
     const end = (because: StopReason): void => {
       reason ??= because
@@ -127,19 +122,16 @@ export class BatchProcessor {
     if (this.#latest(batch).status === 'cancelling') end('cancelled')
     const expiry = setTimeout(() => { end('expired') }, Math.min(MAX_TIMER_MS, Math.max(0, 1000 * ((batch.expires_at ?? Number.POSITIVE_INFINITY) - now()))))
     try {
-      await using reader = await LineReader.open(path)
-      await runner.ready(stop.signal)
-      const ordered = orderLines(lines.filter(line => !results.isAnswered(line)), {
+      await answerLines({
         batchId: batch.id,
-        blockSize: runner.blockSize ?? 1,
+        endpoint: batch.endpoint,
+        path,
+        lines,
+        results,
+        runner,
         maxTokensTogether: limits.maxTokensTogether,
-        promptOf: async line => {
-          stop.signal.throwIfAborted()
-          return await runner.promptOf(batch.endpoint, parseLine(await reader.read(line)).body)
-        }
-      })
-      // They share one iterator: whoever is free takes the next line.
-      await Promise.all(Array.from({ length: runner.numAtOnce }, async () => { await this.#takeLines(ordered, batch, reader, results, stop) }))
+        onAnswer: () => { batches.show({ ...this.#latest(batch), ...results.tally }) }
+      }, stop)
     } catch (error) {
       if (!stop.signal.aborted || reason === undefined) throw error
     } finally {
@@ -147,22 +139,6 @@ export class BatchProcessor {
       this.#running = undefined
     }
     return reason
-  }
-
-  async #takeLines (ordered: AsyncGenerator<OrderedLine>, batch: Batch, reader: LineReader, results: BatchResults, stop: AbortController): Promise<void> {
-    try {
-      for (let next = await ordered.next(); next.done !== true; next = await ordered.next()) {
-        const { line, prefixGroup } = next.value
-        const { body } = parseLine(await reader.read(line))
-        const answer = await this.#options.runner.answer(batch.endpoint, body, prefixGroup, stop.signal)
-        await results.add(line, answer)
-        this.#options.batches.show({ ...this.#latest(batch), ...results.tally })
-      }
-    } catch (error) {
-      // One that fails stops the others, whose lines would be written behind everybody's back.
-      stop.abort(error)
-      throw error
-    }
   }
 
   /** The names of the result files are on disk before the files are, so that they are published once. */

@@ -1,6 +1,5 @@
 import type { Usage } from '../openai/usage.ts'
 import type { Batch } from './batch-object.ts'
-import type { BatchStore } from './batch-store.ts'
 import type { BatchLine } from './check-input.ts'
 import type { LineAnswer } from './line-runner.ts'
 import { ResultLog } from './result-log.ts'
@@ -13,7 +12,8 @@ interface ResultLine {
   readonly error: { readonly code: string, readonly message: string } | null
 }
 
-type Tally = Pick<Batch, 'request_counts' | 'usage'>
+/** How far a batch is, and what it took. */
+export type BatchTally = Pick<Batch, 'request_counts' | 'usage'>
 
 /** Answers of a running batch: each line is answered once, however often its process ends in between. */
 export class BatchResults implements AsyncDisposable {
@@ -32,16 +32,16 @@ export class BatchResults implements AsyncDisposable {
     this.#numLines = numLines
   }
 
-  /** Opens the batch's logs, with what earlier processes have answered. */
-  static async open (batch: Batch, store: BatchStore, numLines: number): Promise<BatchResults> {
+  /** Opens a batch's logs, with what earlier processes have answered. */
+  static async open (paths: { readonly output: string, readonly errors: string }, numLines: number): Promise<BatchResults> {
     const answered = new Set<string>()
     const completed: Usage[] = []
     let numFailed = 0
-    const output = await ResultLog.open<ResultLine>(store.logPath(batch, 'output'), line => {
+    const output = await ResultLog.open<ResultLine>(paths.output, line => {
       answered.add(line.custom_id)
       completed.push(usageOf(line.response?.body))
     })
-    const errors = await ResultLog.open<ResultLine>(store.logPath(batch, 'errors'), line => {
+    const errors = await ResultLog.open<ResultLine>(paths.errors, line => {
       answered.add(line.custom_id)
       numFailed++
     })
@@ -55,7 +55,7 @@ export class BatchResults implements AsyncDisposable {
     return this.#answered.has(customId)
   }
 
-  get tally (): Tally {
+  get tally (): BatchTally {
     const { promptTokens, cachedTokens, completionTokens } = this.#usage
     return {
       request_counts: { total: this.#numLines, completed: this.#numCompleted, failed: this.#numFailed },

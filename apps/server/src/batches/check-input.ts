@@ -75,6 +75,14 @@ export async function checkInput (path: string, endpoint: string, { maxLines, ma
   return { lines: problems.length === 0 ? lines : [], model, problems }
 }
 
+/** The endpoint that the first request of a file names; undefined where there is none to read. */
+export async function endpointOf (path: string, maxLineBytes: number): Promise<string | undefined> {
+  const lines = inputLines(path, maxLineBytes)
+  const first = await lines.next()
+  await lines.return(undefined)
+  return first.done === true || first.value.text === undefined ? undefined : read(first.value.text, () => {})?.url
+}
+
 function read (text: string, refuse: (code: string, message: string, param?: string | null) => void): RequestLine | undefined {
   let json: unknown
   try {

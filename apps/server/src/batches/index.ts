@@ -1,5 +1,6 @@
 export { batchSchema, hasEnded } from './batch-object.ts'
 export type { Batch } from './batch-object.ts'
+export { batchCommand } from './batch-command.ts'
 export { BatchProcessor } from './batch-processor.ts'
 export type { BatchProcessorOptions } from './batch-processor.ts'
 export { BatchStore } from './batch-store.ts'

@@ -21,15 +21,3 @@ export class UnknownTaskError extends Error {
     this.details = details
   }
 }
-
-/** The engine process ended before it could answer anything. */
-export class EvalEngineError extends Error {
-  override readonly name = 'EvalEngineError'
-  readonly code = 'EVAL_ENGINE_FAILED'
-  readonly details: { readonly engineCode: string }
-
-  constructor (message: string, details: EvalEngineError['details']) {
-    super(message)
-    this.details = details
-  }
-}

@@ -6,9 +6,10 @@ import { createProgressDisplay } from '../cli/load-progress.ts'
 import { silentLogger } from '../cli/logger.ts'
 import { DEFAULT_MODEL, resolveModel, textFolder } from '../models/index.ts'
 import type { ModelSource } from '../models/index.ts'
+import { startEngine } from '../generation/start-engine.ts'
 import { openTextService, type TextService } from '../text/index.ts'
 import type { Answering } from './answering.ts'
-import { startInProcessEngine } from './in-process-engine.ts'
+import { evalEngineConfig } from './engine-config.ts'
 import { progressLine } from './progress-line.ts'
 import { readRecordedRates } from './recorded-rates.ts'
 import { formatReport, type EvalReport } from './report.ts'
@@ -76,13 +77,8 @@ async function runCommand (options: EvalCommandOptions, context: CommandContext)
 async function askOwnEngine (model: ModelSource, text: TextService, options: EvalCommandOptions, context: CommandContext): Promise<EvalReport> {
   const { dtype, adapter, maxContext, concurrency, prefixCaching } = options
   const loading = createProgressDisplay(context.stderr, silentLogger)
-  const engine = await startInProcessEngine({
-    model,
-    dtype,
-    adapter,
-    maxModelLen: maxContext,
-    maxSequences: concurrency,
-    prefixCaching,
+  const engine = await startEngine({
+    config: evalEngineConfig({ model, dtype, adapter, maxModelLen: maxContext, maxSequences: concurrency, prefixCaching }),
     onProgress: progress => { loading.update(progress) }
   }).finally(() => { loading.stop() })
   try {

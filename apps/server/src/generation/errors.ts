@@ -35,3 +35,15 @@ export class DuplicateRequestError extends Error {
     this.details = details
   }
 }
+
+/** The engine process ended before it could answer anything. */
+export class EngineStartError extends Error {
+  override readonly name = 'EngineStartError'
+  readonly code = 'ENGINE_START_FAILED'
+  readonly details: { readonly engineCode: string }
+
+  constructor (message: string, details: EngineStartError['details']) {
+    super(message)
+    this.details = details
+  }
+}

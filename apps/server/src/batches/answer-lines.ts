@@ -1,0 +1,62 @@
+import { setMaxListeners } from 'node:events'
+import type { BatchResults } from './batch-results.ts'
+import { parseLine } from './check-input.ts'
+import type { BatchLine } from './check-input.ts'
+import { LineReader } from './input-lines.ts'
+import { orderLines } from './line-order.ts'
+import type { OrderedLine } from './line-order.ts'
+import type { LineRunner } from './line-runner.ts'
+
+export interface LinesToAnswer {
+  /** Distinguishes this batch's groups from those of others. */
+  readonly batchId: string
+  readonly endpoint: string
+  readonly path: string
+  readonly lines: readonly BatchLine[]
+  readonly results: BatchResults
+  readonly runner: LineRunner
+  /** Prompt tokens that are looked at together for what they share. */
+  readonly maxTokensTogether: number
+  /** Default: enough to keep the engine busy. */
+  readonly maxConcurrency?: number | undefined
+  readonly onAnswer: () => void
+}
+
+/**
+ * Answers those lines that have no answer yet, in the order that takes the least work.
+ * @param stop aborted: nothing more is written. What goes wrong with one line aborts it for all.
+ * @throws the abort's reason, what reading and writing throw (rejects)
+ */
+export async function answerLines (work: LinesToAnswer, stop: AbortController): Promise<void> {
+  const { batchId, endpoint, lines, path, results, runner, maxTokensTogether } = work
+  // One for each request in flight.
+  setMaxListeners(Number.POSITIVE_INFINITY, stop.signal)
+  await using reader = await LineReader.open(path)
+  await runner.ready(stop.signal)
+  const ordered = orderLines(lines.filter(line => !results.isAnswered(line)), {
+    batchId,
+    maxTokensTogether,
+    blockSize: runner.blockSize ?? 1,
+    promptOf: async line => {
+      stop.signal.throwIfAborted()
+      return await runner.promptOf(endpoint, parseLine(await reader.read(line)).body)
+    }
+  })
+  const numAtOnce = Math.max(1, work.maxConcurrency ?? runner.numAtOnce)
+  // They share one iterator: whoever is free takes the next line.
+  await Promise.all(Array.from({ length: numAtOnce }, async () => { await takeLines(ordered, reader, work, stop) }))
+}
+
+async function takeLines (ordered: AsyncGenerator<OrderedLine>, reader: LineReader, { endpoint, runner, results, onAnswer }: LinesToAnswer, stop: AbortController): Promise<void> {
+  try {
+    for (let next = await ordered.next(); next.done !== true; next = await ordered.next()) {
+      const { line, prefixGroup } = next.value
+      const { body } = parseLine(await reader.read(line))
+      await results.add(line, await runner.answer(endpoint, body, prefixGroup, stop.signal))
+      onAnswer()
+    }
+  } catch (error) {
+    stop.abort(error)
+    throw error
+  }
+}

@@ -31,10 +31,10 @@ export class DaybreakProcess {
   #url = ''
   #exitCode: number | null | undefined
 
-  private constructor (args: readonly string[]) {
+  private constructor (args: readonly string[], program: string) {
     // The environment is inherited: it says where the adapter is.
     this.#process = spawn(process.execPath,
-      ['--conditions=@daybreak/source', '--import=tsx', main, 'serve', '--port', '0', '--log-format', 'json', '--metrics-cache-seconds', '0', ...args],
+      ['--conditions=@daybreak/source', '--import=tsx', program, 'serve', '--port', '0', '--log-format', 'json', '--metrics-cache-seconds', '0', ...args],
       { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#expectChange()
     this.#process.stdout.on('data', (data: Buffer) => {
@@ -52,11 +52,14 @@ export class DaybreakProcess {
     })
   }
 
-  /** Ready to answer, until the test file ends. Without an adapter CI fails, and elsewhere the answer says why tests are skipped. */
-  static async start (args: readonly string[] = []): Promise<DaybreakProcess | MissingAdapter> {
+  /**
+   * Ready to answer, until the test file ends. Without an adapter CI fails, and elsewhere the answer says why tests are skipped.
+   * @param program the module to run in place of the program's own
+   */
+  static async start (args: readonly string[] = [], program: string = main): Promise<DaybreakProcess | MissingAdapter> {
     // Loading takes seconds, and minutes where a software adapter compiles its shaders for the first time.
     t.setTimeout(900_000)
-    const server = new DaybreakProcess(args)
+    const server = new DaybreakProcess(args, program)
     t.teardown(() => server.#end())
     process.on('exit', () => server.#process.kill('SIGKILL'))
     await server.until(() => server.#exitCode !== undefined || server.#stdout.includes('curl '))
@@ -84,7 +87,7 @@ export class DaybreakProcess {
     return pid
   }
 
-  signal (name: 'SIGINT' | 'SIGTERM'): void {
+  signal (name: 'SIGINT' | 'SIGTERM' | 'SIGKILL'): void {
     this.#process.kill(name)
   }
 

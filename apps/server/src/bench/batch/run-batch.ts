@@ -1,0 +1,100 @@
+import type { ForwardBatch, ModelRunner, StepResult } from '@daybreak/engine/contract'
+import { greedySampling } from '@daybreak/engine/greedy-sampling'
+import { KVCache, kvCacheConfig } from '@daybreak/kvcache'
+import { groupByPrefix, orderGroups, Scheduler, schedulerConfig, systemClock } from '@daybreak/scheduler'
+import type { PrefixGroupMembership, PromptTokens } from '@daybreak/scheduler'
+
+/**
+ * `arrival`: in the order given, sharing what happens to be cached. `order`: groups one behind the other, sharing the same way.
+ * `groups`: besides, a group's prefix is computed once and kept until its last member.
+ */
+export type BatchPolicy = 'arrival' | 'order' | 'groups'
+export const BATCH_POLICIES: readonly BatchPolicy[] = ['arrival', 'order', 'groups']
+
+export interface BatchRunResult {
+  readonly policy: BatchPolicy
+  readonly seconds: number
+  /** Tokens of all prompts, and those of them that were computed. */
+  readonly promptTokens: number
+  readonly computedPromptTokens: number
+  readonly outputTokens: number
+  readonly preemptions: number
+  /** Tokens of each step, in order. */
+  readonly stepTokens: readonly number[]
+}
+
+export interface BatchRun {
+  readonly policy: BatchPolicy
+  readonly prompts: readonly PromptTokens[]
+  readonly outputTokens: number
+  readonly runner: ModelRunner
+  /** Seconds, monotonic. */
+  readonly now: () => number
+  readonly onProgress: (done: number, total: number) => void
+}
+
+const STEPS_IN_FLIGHT = 2
+
+/** Runs a whole batch through a scheduler of its own: two steps in flight, twice as many requests queued as can run. */
+export async function runBatch ({ policy, prompts, outputTokens, runner, now, onProgress }: BatchRun): Promise<BatchRunResult> {
+  const { numKVBlocks, blockSize, maxSequences } = runner.limits
+  const kvCache = new KVCache(kvCacheConfig({ numBlocks: numKVBlocks, blockSize }))
+  const scheduler = new Scheduler(schedulerConfig({ maxWaitingRequests: Number.MAX_SAFE_INTEGER, maxWaitingTokens: Number.MAX_SAFE_INTEGER }), kvCache, runner.limits, systemClock)
+  const startedAt = now()
+  const ordered = orderOf(policy, prompts, outputTokens, blockSize)
+  const inFlight: Array<{ readonly batch: ForwardBatch, readonly result: Promise<StepResult> }> = []
+  const stepTokens: number[] = []
+  let [next, open] = [0, 0]
+  const feed = (): void => {
+    for (; open < 2 * maxSequences && next < ordered.length; open++) {
+      const { index, prefixGroup } = ordered[next++] ?? { index: 0, prefixGroup: undefined }
+      scheduler.add({
+        id: String(index),
+        promptTokens: Array.from(prompts[index] ?? []),
+        choices: [{ sampling: greedySampling, outputTokens: [] }],
+        maxTokens: outputTokens,
+        stopTokens: [],
+        priority: 0,
+        promptLogprobs: undefined,
+        background: true,
+        prefixGroup
+      })
+    }
+  }
+  try {
+    for (;;) {
+      feed()
+      const batch = inFlight.length < STEPS_IN_FLIGHT ? scheduler.schedule() : undefined
+      if (batch !== undefined) {
+        stepTokens.push(batch.sequences.reduce((sum, { tokens }) => sum + (tokens?.length ?? 1), 0))
+        inFlight.push({ batch, result: runner.execute(batch) })
+        continue
+      }
+      const oldest = inFlight.shift()
+      if (oldest === undefined) break
+      for (const { type } of scheduler.complete(oldest.batch, await oldest.result)) if (type === 'finish') open--
+      onProgress(next - open, prompts.length)
+    }
+  } finally {
+    await Promise.allSettled(inFlight.map(({ result }) => result))
+  }
+  const { promptTokensComputed, generatedTokens, numPreemptions } = scheduler.stats()
+  return {
+    policy,
+    seconds: now() - startedAt,
+    promptTokens: prompts.reduce((sum, { length }) => sum + length, 0),
+    computedPromptTokens: promptTokensComputed,
+    outputTokens: generatedTokens,
+    preemptions: numPreemptions,
+    stepTokens
+  }
+}
+
+function orderOf (policy: BatchPolicy, prompts: readonly PromptTokens[], outputTokens: number, blockSize: number): Array<{ readonly index: number, readonly prefixGroup: PrefixGroupMembership | undefined }> {
+  if (policy === 'arrival') return Array.from(prompts, (_, index) => ({ index, prefixGroup: undefined }))
+  const works = prompts.map(({ length }) => ({ promptTokens: length, outputTokens }))
+  return orderGroups(groupByPrefix(prompts, blockSize), works).flatMap(({ prefixLength, members }, group) => {
+    const prefixGroup = policy === 'groups' && prefixLength > 0 ? { id: String(group), length: prefixLength } : undefined
+    return members.map(index => ({ index, prefixGroup }))
+  })
+}

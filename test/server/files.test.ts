@@ -1,4 +1,5 @@
 import { readdir } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { toFile } from 'openai'
 import t from 'tap'
@@ -83,4 +84,29 @@ t.test('a name is no path: neither that of a file nor an id of an address', asyn
   const { client, url } = await aFileServer(t)
   t.match(await client.files.create(await upload('x', '../../etc/passwd')), { filename: 'passwd' })
   for (const id of ['..%2f..%2fbatch.json', '.', '%2e%2e', 'file-strange']) t.equal((await fetch(`${url}/v1/files/${id}/content`)).status, 404)
+})
+
+t.test('a name may be long, odd or missing, and the content can be read all the same', async t => {
+  const { client, url } = await aFileServer(t)
+  const cut = await client.files.create(await upload('x', `${'n'.repeat(1023)}😀`))
+  t.equal(cut.filename, 'n'.repeat(1023))
+  t.equal(await (await client.files.content(cut.id)).text(), 'x')
+  const odd = await client.files.create(await upload('x', 'it\'s (a) "name"*;\t.jsonl'))
+  t.match((await client.files.content(odd.id)).headers.get('content-disposition'), /^attachment; filename\*=UTF-8''[\w.%~!-]+$/)
+  const body = '--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--b\r\ncontent-disposition: form-data; name="file"\r\ncontent-type: application/octet-stream\r\n\r\ntext\r\n--b--\r\n'
+  const nameless = await fetch(`${url}/v1/files`, { method: 'POST', body, headers: { 'content-type': 'multipart/form-data; boundary=b' } })
+  t.match(await nameless.json(), { filename: 'file', bytes: 4 })
+})
+
+t.test('of an upload whose client leaves in the middle nothing is kept', async t => {
+  const { port, dataFolder, logLines } = await aFileServer(t)
+  const folder = join(dataFolder, 'files')
+  const socket = connect(port, '127.0.0.1')
+  socket.write('POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\ncontent-length: 9999999\r\n\r\n' +
+    `--b\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n${'x'.repeat(300_000)}`)
+  while ((await readdir(folder)).length === 0) await new Promise(resolve => setImmediate(resolve))
+  socket.destroy()
+  while ((await readdir(folder)).length > 0) await new Promise(resolve => setImmediate(resolve))
+  await new Promise(resolve => setImmediate(resolve))
+  t.notOk(logLines.some(line => line.includes('"level":50')), 'that is no fault of the server')
 })

@@ -20,6 +20,10 @@ t.test('the folder of a process that has died is free', async t => {
   if (!('usedBy' in storage)) await storage[Symbol.asyncDispose]()
 })
 
+t.test('a lock that cannot be read is somebody\'s', async t => {
+  t.strictSame(await openStorage(t.testdir({ lock: {} })), { usedBy: undefined })
+})
+
 t.test('data lies where it was asked for, else where the system keeps data', async t => {
   t.equal(dataFolder('/srv/data', {}), '/srv/data')
   t.equal(dataFolder(undefined, { XDG_DATA_HOME: '/data' }), '/data/daybreak')

@@ -52,6 +52,8 @@ export interface AppOptions {
 export interface AppStorage {
   readonly files: FileStore
   readonly batches: BatchStore
+  /** Aborts when it belongs to somebody else from now on: batches stop. Default: it never does. */
+  readonly lost?: AbortSignal | undefined
 }
 
 /**
@@ -102,23 +104,28 @@ export function buildApp ({ config, generation, text, model, logger, telemetry, 
   return app
 }
 
-function registerStorage (app: FastifyInstance, { files, batches }: AppStorage, endpoints: readonly GenerationEndpoint[], context: ServerContext, logger: FastifyBaseLogger): void {
+function registerStorage (app: FastifyInstance, { files, batches, lost }: AppStorage, endpoints: readonly GenerationEndpoint[], context: ServerContext, logger: FastifyBaseLogger): void {
   const { config, generation, text, telemetry, drain } = context
-  const runner = new LineRunner({
-    endpoints, generation, text, observer: backgroundObserver(telemetry), sleep: async (ms, signal) => { await sleep(ms, undefined, { signal }) }
-  })
+  const pause = async (ms: number, signal: AbortSignal): Promise<void> => { await sleep(ms, undefined, { signal }) }
+  const runner = new LineRunner({ endpoints, generation, text, observer: backgroundObserver(telemetry), sleep: pause })
   const processor = new BatchProcessor({
     batches,
     files,
     runner,
     limits: { maxLines: config.maxBatchLines, maxLineBytes: config.bodyLimitBytes, maxTokensTogether: config.batchGroupTokens },
     now: unixSeconds,
+    sleep: pause,
     logger
   })
   registerFiles(app, { store: files, maxFileBytes: config.maxFileBytes })
   registerBatches(app, { batches, files, processor, endpoints: runner.endpoints })
   const sweeping = setInterval(() => { files.sweep().catch((error: unknown) => logger.error({ err: error, event: 'file-sweep-failed' })) }, SWEEP_MS).unref()
-  drain.onDrain(() => { processor.stop().catch((error: unknown) => logger.error({ err: error, event: 'batch-stop-failed' })) })
+  const stop = (): void => { processor.stop().catch((error: unknown) => logger.error({ err: error, event: 'batch-stop-failed' })) }
+  drain.onDrain(stop)
+  lost?.addEventListener('abort', () => {
+    logger.error({ err: lost.reason as unknown, event: 'storage-lost' }, 'batches stop: another process has taken over their folder')
+    stop()
+  }, { once: true })
   app.addHook('onReady', async () => { processor.start() })
   app.addHook('preClose', async () => {
     clearInterval(sweeping)

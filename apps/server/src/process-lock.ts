@@ -115,7 +115,8 @@ async function tryTake (path: string, mine: string): Promise<'taken' | 'abandone
     if (!hasCode(error, 'EEXIST')) throw error
   }
   const seen = await contentOf(path)
-  if (seen === undefined) return 'abandoned'
+  // One that is there and cannot be read is somebody's; taken for gone it would be tried for ever.
+  if (seen === undefined) return await stat(path).then(() => ({ holder: undefined }), () => 'abandoned' as const)
   if (!await isAbandoned(path, seen)) return { holder: parseOwner(seen) }
   const aside = `${path}.${crypto.randomUUID()}.abandoned`
   try {

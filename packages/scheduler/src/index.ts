@@ -10,7 +10,7 @@ export {
 export type { QueueFullDetails, SchedulerErrorCode } from './errors.ts'
 export { GenerationLoop } from './generation-loop.ts'
 export type { GenerationListener, GenerationLoopOptions, StepSummary } from './generation-loop.ts'
-export { groupByPrefix, prefixSavings } from './prefix-groups/group-by-prefix.ts'
+export { groupByPrefix, groupByPrefixInTurns, prefixSavings } from './prefix-groups/group-by-prefix.ts'
 export type { PrefixGroup, PrefixSavings } from './prefix-groups/group-by-prefix.ts'
 export { orderGroups } from './prefix-groups/order-groups.ts'
 export type { PromptWork } from './prefix-groups/order-groups.ts'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { groupByPrefix, prefixSavings } from '../../../packages/scheduler/src/prefix-groups/group-by-prefix.ts'
+import { groupByPrefix, groupByPrefixInTurns, prefixSavings } from '../../../packages/scheduler/src/prefix-groups/group-by-prefix.ts'
 import { buildPrefixTree } from '../../../packages/scheduler/src/prefix-groups/prefix-tree.ts'
 import type { PrefixNode, PromptTokens } from '../../../packages/scheduler/src/prefix-groups/prefix-tree.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
@@ -94,3 +94,12 @@ t.test('one level of sharing saves within a point and a half of what all levels 
 function tokensIn ({ start, end, children }: PrefixNode): number {
   return end - start + children.reduce((sum, child) => sum + tokensIn(child), 0)
 }
+
+t.test('grouping in turns finds the same groups, and lets others have theirs', async t => {
+  const random = new SeededRandom(7)
+  const beginnings = Array.from({ length: 5 }, () => Array.from({ length: 3000 }, () => random.integer(50)))
+  const prompts = Array.from({ length: 400 }, () => Int32Array.from([...beginnings[random.integer(5)] ?? [], ...Array.from({ length: random.integer(20) }, () => random.integer(50))]))
+  let numTurns = 0
+  t.same(await groupByPrefixInTurns(prompts, BLOCK, async () => { numTurns++ }), groupByPrefix(prompts, BLOCK))
+  t.ok(numTurns > 3, `${numTurns}`)
+})

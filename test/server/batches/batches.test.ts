@@ -1,4 +1,4 @@
-import { appendFile, readdir, readFile, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toFile } from 'openai'
 import type OpenAI from 'openai'
@@ -205,6 +205,66 @@ t.test('when the input file is gone, the batch says so', async t => {
   await client.files.delete(second.input_file_id)
   await client.batches.cancel(first.id)
   t.match((await ended(client, second)).errors?.data?.[0], { code: 'file_not_found' })
+})
+
+t.test('a batch that waits for another is cancelled at once, and never begins', async t => {
+  const { client, generation } = await aBatchServer(t, { script: byHand })
+  const first = await submit(client, [good])
+  const second = await submit(client, [good])
+  await generation.stream(0)
+  t.match(await client.batches.cancel(second.id), { status: 'cancelled' })
+  const both = await Promise.all([client.batches.cancel(first.id), client.batches.cancel(second.id)])
+  t.strictSame(both.map(({ status }) => status), ['cancelling', 'cancelled'])
+  t.match(await ended(client, first), { status: 'cancelled' })
+  t.equal(generation.streams.length, 1)
+})
+
+t.test('a batch is cancelled at whatever moment that is asked for', async t => {
+  const { client, generation } = await aBatchServer(t, { script: byHand })
+  for (let numTurns = 0; numTurns < 12; numTurns++) {
+    const batch = await submit(client, [good])
+    for (let turn = 0; turn < numTurns; turn++) await new Promise(resolve => setImmediate(resolve))
+    await client.batches.cancel(batch.id)
+    const done = await ended(client, batch)
+    t.equal(done.status, 'cancelled')
+    t.type(done.cancelling_at, 'number')
+  }
+  t.ok(generation.streams.every(({ released }) => released))
+})
+
+t.test('when the disk takes no more of a batch, the server and the batches behind it go on, and the next start ends it', async t => {
+  const { client, generation, app, dataFolder, logLines } = await aBatchServer(t, { script: byHand })
+  const first = await submit(client, [good])
+  const second = await submit(client, [good])
+  const stream = await generation.stream(0)
+  const obstacle = join(dataFolder, 'batches', first.id, 'batch.json.new')
+  await mkdir(obstacle)
+  answer(stream, 'first')
+  t.match(await ended(client, first), { status: 'failed' })
+  answer(await generation.stream(1), 'second')
+  t.match(await ended(client, second), { status: 'completed' })
+  t.ok(logLines.some(line => line.includes('batch-not-saved')))
+  await app.close()
+  await rm(obstacle, { recursive: true })
+  const again = await aBatchServer(t, { dataFolder })
+  const done = await ended(again.client, first)
+  t.match(done, { status: 'completed', request_counts: { completed: 1 } })
+  t.equal((await resultsOf(again.client, done.output_file_id))[0]?.response?.body.choices[0]?.message.content, 'first')
+})
+
+t.test('a batch that cannot go on publishes what is answered', async t => {
+  const first = await aBatchServer(t, { script: byHand })
+  const batch = await submit(first.client, [chatLine('a'), chatLine('b')])
+  await first.generation.stream(1)
+  answer(first.generation.streams[0], 'kept')
+  while ((await first.client.batches.retrieve(batch.id)).request_counts?.completed !== 1) await new Promise(resolve => setImmediate(resolve))
+  await first.client.files.delete(batch.input_file_id)
+  await first.app.close()
+  const second = await aBatchServer(t, { dataFolder: first.dataFolder })
+  const failed = await ended(second.client, batch)
+  t.match(failed, { status: 'failed', errors: { data: [{ code: 'file_not_found' }] } })
+  t.equal((await resultsOf(second.client, failed.output_file_id))[0]?.response?.body.choices[0]?.message.content, 'kept')
+  t.strictSame(await readdir(join(first.dataFolder, 'batches', batch.id)), ['batch.json'])
 })
 
 t.test('without a data folder there is no such address', async t => {

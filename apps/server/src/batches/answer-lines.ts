@@ -24,7 +24,8 @@ export interface LinesToAnswer {
 
 /**
  * Answers those lines that have no answer yet, in the order that takes the least work.
- * @param stop aborted: nothing more is written. What goes wrong with one line aborts it for all.
+ * @param stop aborted: no more lines are answered; what is being written is written when this returns. What goes wrong with one line
+ *   aborts it for all.
  * @throws the abort's reason, what reading and writing throw (rejects)
  */
 export async function answerLines (work: LinesToAnswer, stop: AbortController): Promise<void> {
@@ -44,7 +45,9 @@ export async function answerLines (work: LinesToAnswer, stop: AbortController): 
   })
   const numAtOnce = Math.max(1, work.maxConcurrency ?? runner.numAtOnce)
   // They share one iterator: whoever is free takes the next line.
-  await Promise.all(Array.from({ length: numAtOnce }, async () => { await takeLines(ordered, reader, work, stop) }))
+  const ends = await Promise.allSettled(Array.from({ length: numAtOnce }, async () => { await takeLines(ordered, reader, work, stop) }))
+  // Only now, with the last of them: an answer that is still being written would else come behind the count of those that there are.
+  for (const end of ends) if (end.status === 'rejected') throw stop.signal.reason
 }
 
 async function takeLines (ordered: AsyncGenerator<OrderedLine>, reader: LineReader, { endpoint, runner, results, onAnswer }: LinesToAnswer, stop: AbortController): Promise<void> {

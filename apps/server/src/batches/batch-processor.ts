@@ -1,10 +1,11 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { newFileId } from '../files/index.ts'
+import { isStorageFull, newFileId } from '../files/index.ts'
 import type { FileStore } from '../files/index.ts'
 import { answerLines } from './answer-lines.ts'
 import { hasEnded, newBatch } from './batch-object.ts'
 import type { Batch, BatchProblem, BatchStatus, NewBatch } from './batch-object.ts'
 import { BatchResults } from './batch-results.ts'
+import { BatchStop } from './batch-stop.ts'
 import type { BatchStore } from './batch-store.ts'
 import { checkInput } from './check-input.ts'
 import type { BatchLine, InputLimits } from './check-input.ts'
@@ -20,14 +21,13 @@ export interface BatchProcessorOptions {
   }
   /** Unix seconds. */
   readonly now: () => number
+  /** Resolves after `ms`, rejects when the signal aborts before. */
+  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>
   readonly logger: FastifyBaseLogger
 }
 
-/** Why a batch stops before its last line. */
-type StopReason = 'cancelled' | 'expired' | 'shutdown'
-
-/** The longest that a timer can be set to. */
-const MAX_TIMER_MS = 2 ** 31 - 1
+/** Between two attempts at a batch that the disk had no room for. */
+const FULL_DISK_MS = 10_000
 
 /**
  * Brings batches to their end, one after the other, oldest first: checks the input, answers its lines in the background, publishes the
@@ -35,9 +35,10 @@ const MAX_TIMER_MS = 2 ** 31 - 1
  */
 export class BatchProcessor {
   readonly #options: BatchProcessorOptions
-  #running: { readonly id: string, readonly stop: (reason: StopReason) => void } | undefined
-  #loop: Promise<void> | undefined
-  #stopped = false
+  readonly #shutdown = new AbortController()
+  #running: { readonly id: string, readonly stop: BatchStop } | undefined
+  #isRunning = false
+  #loop: Promise<void> = Promise.resolve()
 
   constructor (options: BatchProcessorOptions) {
     this.#options = options
@@ -45,8 +46,9 @@ export class BatchProcessor {
 
   /** Goes on with what an earlier process left. */
   start (): void {
-    if (this.#loop !== undefined || this.#stopped) return
-    this.#loop = this.#run().finally(() => { this.#loop = undefined })
+    if (this.#isRunning || this.#shutdown.signal.aborted) return
+    this.#isRunning = true
+    this.#loop = this.#run()
   }
 
   /** @throws what the disk gives reason for (rejects), with no batch made */
@@ -57,70 +59,75 @@ export class BatchProcessor {
     return batch
   }
 
-  /** Stops a batch at the lines that are answered. One that has ended stays as it is. */
-  async cancel (batch: Batch): Promise<Batch> {
-    if (hasEnded(batch) || batch.status === 'cancelling' || batch.status === 'finalizing') return batch
-    const cancelling = await this.#save(batch, 'cancelling')
-    if (this.#running?.id === batch.id) this.#running.stop('cancelled')
-    return cancelling
+  /** Stops a batch at the lines that are answered; one whose turn has not come ends at once. One that has ended stays as it is. */
+  async cancel ({ id }: Batch): Promise<Batch> {
+    const now = this.#options.now()
+    const changed = await this.#options.batches.update(id, latest => {
+      if (latest.status !== 'validating' && latest.status !== 'in_progress') return undefined
+      if (latest.status === 'validating' && this.#running?.id !== id) return { ...latest, status: 'cancelled', cancelling_at: now, cancelled_at: now }
+      return { ...latest, status: 'cancelling', cancelling_at: now }
+    })
+    if (this.#running?.id === id && (changed.status === 'cancelling' || changed.status === 'cancelled')) this.#running.stop.end('cancelled')
+    return changed
   }
 
   /** Leaves everything as it is; unanswered lines stay so. Resolves when nothing is written any more. */
   async stop (): Promise<void> {
-    this.#stopped = true
-    this.#running?.stop('shutdown')
+    this.#shutdown.abort(new Error('batches stop'))
+    this.#running?.stop.end('shutdown')
     await this.#loop
   }
 
+  /** Never rejects. */
   async #run (): Promise<void> {
     for (;;) {
       const next = this.#options.batches.list().find(batch => !hasEnded(batch))
-      if (next === undefined || this.#stopped) return
+      if (next === undefined || this.#shutdown.signal.aborted) break
+      const stop = new BatchStop()
+      this.#running = { id: next.id, stop }
       try {
-        await this.#process(next)
+        await this.#process(next, stop)
       } catch (error) {
-        if (this.#stopped) return
-        this.#options.logger.error({ err: error, event: 'batch-failed', batch: next.id }, 'batch failed')
-        await this.#fail(next.id, [{ code: 'internal_error', line: null, message: 'The server failed while it worked on this batch.', param: null }])
+        if (!this.#shutdown.signal.aborted) await this.#recover(next.id, error)
+      } finally {
+        this.#running = undefined
       }
     }
+    this.#isRunning = false
   }
 
-  async #process (batch: Batch): Promise<void> {
+  async #process (batch: Batch, stop: BatchStop): Promise<void> {
     if (batch.status === 'finalizing') return await this.#publishAll(batch)
-    const { files, limits, batches, logger } = this.#options
+    const { files, limits, batches, logger, now } = this.#options
     const input = files.get(batch.input_file_id)
-    if (input === undefined) return await this.#fail(batch.id, [{ code: 'file_not_found', line: null, message: 'The input file has been deleted.', param: 'input_file_id' }])
+    if (input === undefined) return await this.#fail(batch.id, { code: 'file_not_found', message: 'The input file has been deleted.', param: 'input_file_id' })
     const path = files.contentPath(input)
-    const { lines, model, problems } = await checkInput(path, batch.endpoint, limits)
-    if (problems.length > 0) return await this.#fail(batch.id, problems)
-    await using results = await BatchResults.open({ output: batches.logPath(batch, 'output'), errors: batches.logPath(batch, 'errors') }, lines.length)
-    const current = this.#latest(batch)
-    if (current.status === 'validating') await this.#save({ ...current, model: model ?? null, ...results.tally }, 'in_progress')
-    logger.info({ event: 'batch-started', batch: batch.id, lines: lines.length, answered: lines.filter(line => results.isAnswered(line)).length }, 'batch started')
-    const reason = this.#latest(batch).status === 'in_progress' ? await this.#answer(batch, path, lines, results) : undefined
-    if (reason === 'shutdown') return
-    if (reason === 'expired') {
+    const checked = await checkInput(path, batch.endpoint, limits, stop.signal).catch((error: unknown) => {
+      if (!stop.isReason(error)) throw error
+    })
+    if (stop.endedBy('shutdown') || hasEnded(this.#latest(batch))) return
+    if (checked !== undefined && checked.problems.length > 0) return await this.#fail(batch.id, ...checked.problems)
+    const lines = checked?.lines ?? []
+    await using results = await BatchResults.open({ output: batches.logPath(batch, 'output'), errors: batches.logPath(batch, 'errors') }, checked === undefined ? batch.request_counts.total : lines.length)
+    const current = await batches.update(batch.id, latest => latest.status === 'validating'
+      ? { ...latest, model: checked?.model ?? null, ...results.tally, status: 'in_progress', in_progress_at: now() }
+      : undefined)
+    if (current.status === 'in_progress') {
+      logger.info({ event: 'batch-started', batch: batch.id, lines: lines.length, answered: lines.filter(line => results.isAnswered(line)).length }, 'batch started')
+      await this.#answer(current, path, lines, results, stop)
+    }
+    if (stop.endedBy('shutdown')) return
+    if (stop.endedBy('expired')) {
       for (const line of lines) if (!results.isAnswered(line)) await results.addUnanswered(line, { code: 'batch_expired', message: 'This request could not be executed before the completion window expired.' })
     }
     await results.sync()
-    await this.#finalize(batch, results, reason)
+    await this.#finalize(batch, results, stop)
   }
 
-  /** @returns why it stopped before the last line; undefined when it did not */
-  async #answer (batch: Batch, path: string, lines: readonly BatchLine[], results: BatchResults): Promise<StopReason | undefined> {
+  /** Returns when every line is answered, or at the stop. */
+  async #answer (batch: Batch, path: string, lines: readonly BatchLine[], results: BatchResults, stop: BatchStop): Promise<void> {
     const { batches, runner, limits, now } = this.#options
-    const stop = new AbortController()
-    let reason: StopReason | undefined
-    const end = (because: StopReason): void => {
-      reason ??= because
-      stop.abort(new Error(`the batch is ${because}`))
-    }
-    this.#running = { id: batch.id, stop: end }
-    // Asked for between the last look and this one.
-    if (this.#stopped) end('shutdown')
-    if (this.#latest(batch).status === 'cancelling') end('cancelled')
-    const expiry = setTimeout(() => { end('expired') }, Math.min(MAX_TIMER_MS, Math.max(0, 1000 * ((batch.expires_at ?? Number.POSITIVE_INFINITY) - now()))))
+    using _expiry = stop.endAt(batch.expires_at, now)
     try {
       await answerLines({
         batchId: batch.id,
@@ -131,35 +138,37 @@ export class BatchProcessor {
         runner,
         maxTokensTogether: limits.maxTokensTogether,
         onAnswer: () => { batches.show({ ...this.#latest(batch), ...results.tally }) }
-      }, stop)
+      }, stop.controller)
     } catch (error) {
-      if (!stop.signal.aborted || reason === undefined) throw error
-    } finally {
-      clearTimeout(expiry)
-      this.#running = undefined
+      if (!stop.isReason(error)) throw error
     }
-    return reason
   }
 
   /** The names of the result files are on disk before the files are, so that they are published once. */
-  async #finalize (batch: Batch, results: BatchResults, reason: StopReason | undefined): Promise<void> {
-    const finalizing = await this.#save({
-      ...this.#latest(batch),
-      ...results.tally,
-      output_file_id: results.hasOutput ? newFileId() : null,
-      error_file_id: results.hasErrors ? newFileId() : null,
-      ...reason === 'expired' && { expired_at: this.#options.now() }
-    }, 'finalizing')
-    await this.#publishAll(finalizing)
+  async #finalize ({ id }: Batch, results: BatchResults, stop: BatchStop): Promise<void> {
+    const { batches, now } = this.#options
+    const finalizing = await batches.update(id, latest => hasEnded(latest)
+      ? undefined
+      : {
+          ...latest,
+          ...results.tally,
+          output_file_id: results.hasOutput ? newFileId() : null,
+          error_file_id: results.hasErrors ? newFileId() : null,
+          ...stop.endedBy('expired') && { expired_at: now() },
+          status: 'finalizing',
+          finalizing_at: now()
+        })
+    if (!hasEnded(finalizing)) await this.#publishAll(finalizing)
   }
 
   async #publishAll (batch: Batch): Promise<void> {
+    const { batches, logger, now } = this.#options
     await this.#publish(batch, 'output', batch.output_file_id)
     await this.#publish(batch, 'errors', batch.error_file_id)
-    await this.#options.batches.removeLogs(batch)
-    const status: BatchStatus = batch.expired_at !== null ? 'expired' : batch.cancelling_at !== null ? 'cancelled' : 'completed'
-    await this.#save(batch, status)
-    this.#options.logger.info({ event: 'batch-ended', batch: batch.id, status, ...batch.request_counts }, 'batch ended')
+    await batches.removeLogs(batch)
+    const status: BatchStatus = batch.failed_at !== null ? 'failed' : batch.expired_at !== null ? 'expired' : batch.cancelling_at !== null ? 'cancelled' : 'completed'
+    await batches.update(batch.id, latest => ({ ...latest, status, [`${status}_at`]: now() }))
+    logger.info({ event: 'batch-ended', batch: batch.id, status, ...batch.request_counts }, 'batch ended')
   }
 
   async #publish (batch: Batch, log: 'output' | 'errors', id: string | null): Promise<void> {
@@ -170,23 +179,48 @@ export class BatchProcessor {
     await files.publish(content, { id, filename: `${batch.id}_${log === 'output' ? 'output' : 'error'}.jsonl`, purpose: 'batch_output', expiresAt: seconds === undefined ? undefined : now() + seconds })
   }
 
-  async #fail (id: string, problems: readonly BatchProblem[]): Promise<void> {
-    const batch = this.#options.batches.get(id)
-    if (batch === undefined) return
-    // Cancelled before it was looked at: there is nothing that anybody wants to hear of.
-    if (batch.cancelling_at !== null) await this.#save(batch, 'cancelled')
-    else await this.#save({ ...batch, errors: { object: 'list', data: [...problems] } }, 'failed')
+  /** After a fault that is not the batch's. One for which the disk has no room now is tried again, and goes on where it was. */
+  async #recover (id: string, error: unknown): Promise<void> {
+    const { batches, logger, now, sleep } = this.#options
+    logger.error({ err: error, event: 'batch-failed', batch: id }, 'batch failed')
+    try {
+      if (isStorageFull(error)) return await sleep(FULL_DISK_MS, this.#shutdown.signal)
+      await this.#fail(id, { code: 'internal_error', message: 'The server failed while it worked on this batch.', param: null })
+    } catch (cause) {
+      if (this.#shutdown.signal.aborted) return
+      logger.error({ err: cause, event: 'batch-not-saved', batch: id }, 'what has become of a batch cannot be saved: the next start tries again')
+      // It must not hold up those behind it.
+      const latest = batches.get(id)
+      if (latest !== undefined) batches.show({ ...latest, status: 'failed', failed_at: now() })
+    }
   }
 
-  #latest ({ id }: Batch): Batch {
+  /** Ends a batch that cannot go on. What is answered is published all the same. */
+  async #fail (id: string, ...problems: ReadonlyArray<Omit<BatchProblem, 'line'> & { readonly line?: number | null }>): Promise<void> {
+    const { batches, now } = this.#options
+    const before = this.#latest({ id })
+    // What failed in its very end has nothing more to publish from.
+    const logs = before.status === 'finalizing' ? { output: false, errors: false } : await batches.whichLogs(before)
+    const hasAny = logs.output || logs.errors
+    const changed = await batches.update(id, latest => {
+      if (hasEnded(latest)) return undefined
+      // Cancelled before it was looked at: there is nothing that anybody wants to hear of.
+      const isCancelled = latest.cancelling_at !== null
+      const end = isCancelled
+        ? { status: 'cancelled', cancelled_at: now() } as const
+        : { status: 'failed', failed_at: now(), errors: { object: 'list' as const, data: problems.map(problem => ({ line: null, ...problem })) } } as const
+      return {
+        ...latest,
+        ...end,
+        ...hasAny && { status: 'finalizing', finalizing_at: now(), output_file_id: logs.output ? newFileId() : null, error_file_id: logs.errors ? newFileId() : null }
+      }
+    })
+    if (hasAny && !hasEnded(changed)) await this.#publishAll(changed)
+  }
+
+  #latest ({ id }: Pick<Batch, 'id'>): Batch {
     const batch = this.#options.batches.get(id)
     if (batch === undefined) throw new Error(`there is no batch ${id}`)
     return batch
-  }
-
-  async #save (batch: Batch, status: BatchStatus): Promise<Batch> {
-    const changed = { ...batch, status, [`${status}_at`]: this.#options.now() }
-    await this.#options.batches.save(changed)
-    return changed
   }
 }

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { batchSchema } from './batch-object.ts'
 import type { Batch } from './batch-object.ts'
@@ -43,16 +43,23 @@ export class BatchStore {
 
   /** Keeps a new batch, or one that has changed. Resolves when no end of this process, or of the machine, loses it any more. */
   async save (batch: Batch): Promise<void> {
-    const saved = this.#saving.then(async () => {
-      const folder = join(this.#folder, batch.id)
-      await mkdir(folder, { recursive: true, mode: 0o700 })
-      const unfinished = join(folder, `${RECORD}.new`)
-      await writeFile(unfinished, JSON.stringify(batch), { mode: 0o600, flush: true })
-      await rename(unfinished, join(folder, RECORD))
-      this.#batches.set(batch.id, batch)
+    await this.#inTurn(async () => { await this.#write(batch) })
+  }
+
+  /**
+   * Changes a batch from what it is when all earlier changes are done, so that two at a time lose nothing of each other.
+   * @param change undefined: leave it as it is
+   * @returns the batch as it is then
+   */
+  async update (id: string, change: (latest: Batch) => Batch | undefined): Promise<Batch> {
+    return await this.#inTurn(async () => {
+      const latest = this.#batches.get(id)
+      if (latest === undefined) throw new Error(`there is no batch ${id}`)
+      const changed = change(latest)
+      if (changed === undefined) return latest
+      await this.#write(changed)
+      return changed
     })
-    this.#saving = saved.catch(() => {})
-    await saved
   }
 
   /** Where a running batch's answers, and the lines that failed, are written. */
@@ -60,9 +67,30 @@ export class BatchStore {
     return join(this.#folder, id, `${log}.jsonl`)
   }
 
+  /** Which logs have something in them. */
+  async whichLogs (batch: Batch): Promise<{ readonly output: boolean, readonly errors: boolean }> {
+    const isFilled = async (log: 'output' | 'errors'): Promise<boolean> => await stat(this.logPath(batch, log)).then(status => status.isFile() && status.size > 0, () => false)
+    return { output: await isFilled('output'), errors: await isFilled('errors') }
+  }
+
   /** The batch has ended: what it was made with is not needed any more. */
   async removeLogs (batch: Batch): Promise<void> {
     for (const log of ['output', 'errors'] as const) await rm(this.logPath(batch, log), { force: true })
+  }
+
+  async #write (batch: Batch): Promise<void> {
+    const folder = join(this.#folder, batch.id)
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    const unfinished = join(folder, `${RECORD}.new`)
+    await writeFile(unfinished, JSON.stringify(batch), { mode: 0o600, flush: true })
+    await rename(unfinished, join(folder, RECORD))
+    this.#batches.set(batch.id, batch)
+  }
+
+  async #inTurn<Result> (work: () => Promise<Result>): Promise<Result> {
+    const done = this.#saving.then(work)
+    this.#saving = done.then(() => {}, () => {})
+    return await done
   }
 }
 

@@ -42,13 +42,15 @@ export function parseLine (text: string): RequestLine {
 /**
  * Reads a whole input file, a line at a time: each must be a request to `endpoint` under an id of its own. What is in a request's
  * body beside model and stream is for the endpoint to judge, when its turn comes.
+ * @throws the signal's reason, what reading throws (rejects)
  */
-export async function checkInput (path: string, endpoint: string, { maxLines, maxLineBytes }: InputLimits): Promise<CheckedInput> {
+export async function checkInput (path: string, endpoint: string, { maxLines, maxLineBytes }: InputLimits, signal?: AbortSignal): Promise<CheckedInput> {
   const lines: BatchLine[] = []
   const ids = new Set<string>()
   const problems: BatchProblem[] = []
   let model: string | undefined
   for await (const { text, number, offset, length } of inputLines(path, maxLineBytes)) {
+    signal?.throwIfAborted()
     if (problems.length === MOST_PROBLEMS) break
     const refuse = (code: string, message: string, param: string | null = null): void => { problems.push({ code, line: number, message, param }) }
     if (text === undefined) {

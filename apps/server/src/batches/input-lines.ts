@@ -67,7 +67,11 @@ export class LineReader implements AsyncDisposable {
 
   async read ({ offset, length }: LinePlace): Promise<string> {
     const bytes = Buffer.alloc(length)
-    await this.#file.read(bytes, 0, length, offset)
+    for (let numRead = 0; numRead < length;) {
+      const { bytesRead } = await this.#file.read(bytes, numRead, length - numRead, offset + numRead)
+      if (bytesRead === 0) throw new Error('the input file is shorter than it was')
+      numRead += bytesRead
+    }
     return bytes.toString('utf8')
   }
 

@@ -1,4 +1,5 @@
-import { groupByPrefix, orderGroups } from '@daybreak/scheduler'
+import { setImmediate as turn } from 'node:timers/promises'
+import { groupByPrefixInTurns, orderGroups } from '@daybreak/scheduler'
 import type { PrefixGroupMembership, PromptWork } from '@daybreak/scheduler'
 import type { BatchLine } from './check-input.ts'
 
@@ -46,10 +47,11 @@ export async function * orderLines (lines: readonly BatchLine[], options: LineOr
   yield * orderPart(part, options)
 }
 
-function * orderPart (part: ReadonlyArray<{ readonly line: BatchLine, readonly prompt: LinePrompt | undefined }>, { batchId, blockSize }: LineOrderOptions): Generator<OrderedLine> {
+async function * orderPart (part: ReadonlyArray<{ readonly line: BatchLine, readonly prompt: LinePrompt | undefined }>, { batchId, blockSize }: LineOrderOptions): AsyncGenerator<OrderedLine> {
   const prompts = part.map(({ prompt }) => prompt?.tokens ?? new Int32Array(0))
   const works = part.map(({ prompt }): PromptWork => ({ promptTokens: prompt?.tokens.length ?? 0, outputTokens: prompt?.outputTokens ?? 0 }))
-  for (const { prefixLength, members } of orderGroups(groupByPrefix(prompts, blockSize), works)) {
+  const groups = await groupByPrefixInTurns(prompts, blockSize, turn)
+  for (const { prefixLength, members } of orderGroups(groups, works)) {
     const lines = members.flatMap(member => part[member]?.line ?? [])
     const [first] = lines
     const prefixGroup = prefixLength === 0 || first === undefined ? undefined : { id: `${batchId}/${first.number}`, length: prefixLength }

@@ -10,6 +10,7 @@ import type { Usage } from '../openai/usage.ts'
 import type { GenerationObserver } from '../telemetry/generation-observer.ts'
 import { monotonicSeconds } from '../telemetry/monotonic-seconds.ts'
 import type { TextService } from '../text/text-service.ts'
+import { AtMost } from './at-most.ts'
 import type { LinePrompt } from './line-order.ts'
 
 /** What a request of a batch was answered with. */
@@ -32,12 +33,15 @@ export interface LineRunnerOptions {
 const RETRY_MS = 500
 /** Attempts at a request that the engine gives up on; one that it is only not ready for may wait as long as it takes. */
 const MAX_ATTEMPTS = 5
+/** Requests tokenised at the same time: the tokeniser's queue is bounded, and there for requests that somebody waits for. */
+const MAX_PLANNING = 4
 /** Output expected of a request that sets no limit of its own. */
 const USUAL_OUTPUT_TOKENS = 256
 
 /** Runs requests of batches as the endpoints would, in the background and without a client. */
 export class LineRunner {
   readonly #options: LineRunnerOptions
+  readonly #planning = new AtMost(MAX_PLANNING)
   readonly #endpoints: ReadonlyMap<string, GenerationEndpoint>
 
   constructor (options: LineRunnerOptions) {
@@ -79,27 +83,37 @@ export class LineRunner {
   /** Never rejects but for the signal, with its reason: what goes wrong is an answer. */
   async answer (endpoint: string, body: unknown, prefixGroup: PrefixGroupMembership | undefined, signal: AbortSignal): Promise<LineAnswer> {
     const requestId = `req_${randomUUID().replaceAll('-', '')}`
-    for (let attempt = 1; ; attempt++) {
+    let group = prefixGroup
+    for (let attempts = 0; ;) {
       signal.throwIfAborted()
       try {
-        const plan = await this.#plan(endpoint, body)
-        const run = await this.#run({ ...plan, background: true, ...prefixGroup !== undefined && { prefixGroup } }, signal)
+        const plan = await this.#plan(endpoint, body, signal)
+        signal.throwIfAborted()
+        const run = await this.#run({ ...plan, background: true, ...group !== undefined && { prefixGroup: group } }, signal)
         return { requestId, status: 200, body: run.whole(), usage: run.summary.usage }
       } catch (thrown) {
         signal.throwIfAborted()
         const error = toApiError(thrown)
+        if (group !== undefined && error.code === 'invalid_value') {
+          // Prompts change, with the date in a template for one, and then begin otherwise than when they were grouped.
+          group = undefined
+          continue
+        }
         const isPassing = error.code === 'service_unavailable' || error.code === 'rate_limit_exceeded'
-        const isNotReady = this.#options.generation.state !== 'ready'
-        if (!isPassing || (!isNotReady && attempt >= MAX_ATTEMPTS)) return { requestId, status: error.shape.status, body: error.body, usage: undefined }
+        if (this.#options.generation.state === 'ready') attempts++
+        if (!isPassing || attempts >= MAX_ATTEMPTS) return { requestId, status: error.shape.status, body: error.body, usage: undefined }
         await this.#options.sleep(RETRY_MS, signal)
       }
     }
   }
 
-  async #plan (path: string, body: unknown): Promise<GenerationPlan> {
+  async #plan (path: string, body: unknown, signal?: AbortSignal): Promise<GenerationPlan> {
     const endpoint = this.#endpoints.get(path)
     if (endpoint === undefined) throw new ApiError('invalid_value', `Invalid value for 'url': there is no endpoint ${path}.`, { param: 'url' })
-    return await endpoint.plan(body)
+    return await this.#planning.run(async () => {
+      signal?.throwIfAborted()
+      return await endpoint.plan(body)
+    })
   }
 
   async #run (plan: GenerationPlan, signal: AbortSignal): Promise<GenerationRun> {

@@ -19,3 +19,8 @@ export class StorageFullError extends Error {
     this.details = details
   }
 }
+
+/** Whether an error says that the disk, or its quota, is full. */
+export function isStorageFull (error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT' || error.code === 'STORAGE_FULL')
+}

@@ -4,7 +4,7 @@ import { copyFile, link, mkdir, open, readdir, readFile, rename, rm, stat, write
 import { join } from 'node:path'
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
-import { FileTooLargeError, StorageFullError } from './errors.ts'
+import { FileTooLargeError, isStorageFull, StorageFullError } from './errors.ts'
 import type { FilePurpose, StoredFile } from './stored-file.ts'
 
 export interface NewFile {
@@ -153,7 +153,7 @@ export class FileStore {
   }
 
   async #remove ({ id }: StoredFile): Promise<void> {
-    this.#files.delete(id)
+    if (!this.#files.delete(id)) return
     // In one move, so that no half of a file is ever found.
     const aside = join(this.#folder, `${UNFINISHED}${randomUUID()}`)
     await rename(join(this.#folder, id), aside)
@@ -175,8 +175,7 @@ export class FileStore {
   }
 
   #explain (cause: unknown): unknown {
-    const isFull = cause instanceof Error && 'code' in cause && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')
-    return isFull ? new StorageFullError({ folder: this.#folder }, { cause }) : cause
+    return isStorageFull(cause) ? new StorageFullError({ folder: this.#folder }, { cause }) : cause
   }
 }
 

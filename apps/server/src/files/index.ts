@@ -1,4 +1,4 @@
-export { FileTooLargeError, StorageFullError } from './errors.ts'
+export { FileTooLargeError, isStorageFull, StorageFullError } from './errors.ts'
 export { FileStore, newFileId } from './file-store.ts'
 export type { IncomingContent, NewFile } from './file-store.ts'
 export { fileObject } from './stored-file.ts'

@@ -63,7 +63,7 @@ export function registerFiles (app: FastifyInstance, { store, maxFileBytes }: Fi
     return reply
       .type('application/octet-stream')
       .header('content-length', file.bytes)
-      .header('content-disposition', `attachment; filename*=UTF-8''${encodeURIComponent(file.filename)}`)
+      .header('content-disposition', `attachment; filename*=UTF-8''${encodeName(file.filename)}`)
       .send(store.read(file))
   })
 
@@ -93,7 +93,7 @@ async function receiveUpload (request: FastifyRequest, store: FileStore, maxFile
     for await (const part of request.parts()) {
       if (part.type === 'field') fields.set(part.fieldname, fieldText(part.fieldname, part.value, part.valueTruncated))
       else if (part.fieldname !== 'file') throw new ApiError('unknown_parameter', `Unknown parameter: '${part.fieldname.slice(0, 64)}'.`, { param: part.fieldname.slice(0, 64) })
-      else upload = { filename: basename(part.filename).slice(0, MAX_FIELD_BYTES), content: await store.receive(part.file, maxFileBytes) }
+      else upload = { filename: nameOf(part), content: await store.receive(part.file, maxFileBytes) }
     }
     if (!fields.has('purpose')) throw new ApiError('missing_required_parameter', "Missing required parameter: 'purpose'.", { param: 'purpose' })
     const parsed = uploadFields.safeParse(Object.fromEntries(fields))
@@ -104,8 +104,23 @@ async function receiveUpload (request: FastifyRequest, store: FileStore, maxFile
     return await store.publish(content, { filename, purpose, expiresAt: seconds === undefined ? undefined : Math.floor(Date.now() / 1000) + seconds })
   } catch (error) {
     if (upload !== undefined) await store.discard(upload.content)
+    if (hasLeft(request)) throw new ApiError('malformed_request', 'The connection ended before the form did.', { cause: error })
     throw isMalformedForm(error) ? new ApiError('malformed_request', `The form cannot be read: ${error.message}.`, { cause: error }) : error
   }
+}
+
+function hasLeft ({ raw }: FastifyRequest): boolean {
+  return raw.destroyed && !raw.complete
+}
+
+/** Without a path, and with no character cut in half. A part need not name its file. */
+function nameOf ({ filename }: { readonly filename: string | undefined }): string {
+  return basename(filename ?? '').slice(0, MAX_FIELD_BYTES).replace(/[\uD800-\uDBFF]$/, '') || 'file'
+}
+
+/** RFC 8187's ext-value, which allows less than what JavaScript leaves as it is. */
+function encodeName (filename: string): string {
+  return encodeURIComponent(filename).replace(/['()*]/g, character => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
 }
 
 /** The form's parser throws plain errors, everybody else those with a code. */

@@ -8,6 +8,8 @@ import { tryProcessLock } from '../process-lock.ts'
 export interface Storage extends AsyncDisposable {
   readonly files: FileStore
   readonly batches: BatchStore
+  /** Aborts when another process has taken the folder over, since this one stood still for long: nothing may be written any more. */
+  readonly lost: AbortSignal
 }
 
 /** Somebody else works in the folder; undefined pid: it does not say who. */
@@ -24,6 +26,7 @@ export async function openStorage (folder: string): Promise<Storage | StorageInU
     return {
       files: await FileStore.open(join(folder, 'files'), () => Math.floor(Date.now() / 1000)),
       batches: await BatchStore.open(join(folder, 'batches')),
+      lost: lock.lost,
       [Symbol.asyncDispose]: async () => { await lock[Symbol.asyncDispose]() }
     }
   } catch (cause) {

@@ -1,5 +1,5 @@
 import { enlargeFirstLevel } from './enlarge-first-level.ts'
-import { buildPrefixTree } from './prefix-tree.ts'
+import { buildPrefixTree, growPrefixTree } from './prefix-tree.ts'
 import type { PrefixNode, PromptTokens } from './prefix-tree.ts'
 
 /** Prompts that begin alike, and are best computed together. */
@@ -28,6 +28,26 @@ export interface PrefixSavings {
 export function groupByPrefix (prompts: readonly PromptTokens[], blockSize: number): PrefixGroup[] {
   const root = buildPrefixTree(prompts)
   enlargeFirstLevel(root)
+  return groupsOf(root, blockSize)
+}
+
+/**
+ * `groupByPrefix` for where other work must not wait: tens of millions of tokens take most of a second.
+ * @param turn lets the others have a turn
+ */
+export async function groupByPrefixInTurns (prompts: readonly PromptTokens[], blockSize: number, turn: () => Promise<void>): Promise<PrefixGroup[]> {
+  const growing = growPrefixTree(prompts)
+  for (;;) {
+    const { done, value } = growing.next()
+    await turn()
+    if (done !== true) continue
+    enlargeFirstLevel(value)
+    await turn()
+    return groupsOf(value, blockSize)
+  }
+}
+
+function groupsOf (root: PrefixNode, blockSize: number): PrefixGroup[] {
   const single = (prompt: number): PrefixGroup => ({ prefixLength: 0, members: [prompt] })
   const groups = root.prompts.map(single)
   for (const child of root.children) {

@@ -19,14 +19,35 @@ export interface PrefixNode {
 /** While the tree grows, children are found by their first token: among thousands of them a search would be quadratic. */
 type GrowingNode = Omit<PrefixNode, 'children'> & { readonly byFirstToken: Map<number, GrowingNode> }
 
+const TOKENS_AT_A_TIME = 1 << 19
+/** What a prompt costs beside its tokens, as so many of them. */
+const TOKENS_PER_PROMPT = 256
+
 /**
  * The compact prefix tree (radix tree) of all prompts, of token granularity. Time is linear in the tokens that are shared, memory
  * in the number of prompts.
  * @returns the root: no tokens of its own, and every prompt below it
  */
 export function buildPrefixTree (prompts: readonly PromptTokens[]): PrefixNode {
+  const growing = growPrefixTree(prompts)
+  for (;;) {
+    const { done, value } = growing.next()
+    if (done === true) return value
+  }
+}
+
+/** `buildPrefixTree`, a few milliseconds at a time. */
+export function * growPrefixTree (prompts: readonly PromptTokens[]): Generator<void, PrefixNode> {
   const root = growingNode(0, 0, 0)
-  for (let prompt = 0; prompt < prompts.length; prompt++) insert(root, prompts, prompt)
+  let numLeft = TOKENS_AT_A_TIME
+  for (let prompt = 0; prompt < prompts.length; prompt++) {
+    insert(root, prompts, prompt)
+    numLeft -= TOKENS_PER_PROMPT + (prompts[prompt]?.length ?? 0)
+    if (numLeft > 0) continue
+    numLeft = TOKENS_AT_A_TIME
+    yield
+  }
+  yield
   return finished(root)
 }
 

@@ -1,0 +1,46 @@
+import { join } from 'node:path'
+import t from 'tap'
+import { answerLines } from '../../../apps/server/src/batches/answer-lines.ts'
+import { BatchResults } from '../../../apps/server/src/batches/batch-results.ts'
+import { checkInput } from '../../../apps/server/src/batches/check-input.ts'
+import { LineRunner } from '../../../apps/server/src/batches/index.ts'
+import { httpConfigSchema } from '../../../apps/server/src/http-config.ts'
+import { generationEndpoints } from '../../../apps/server/src/openai/generation-endpoint.ts'
+import { ModelNames } from '../../../apps/server/src/openai/model-names.ts'
+import { backgroundObserver } from '../../../apps/server/src/telemetry/background-observer.ts'
+import { FakeGenerationService, says } from '../../fakes/fake-generation-service.ts'
+import { fakeTextService } from '../../fakes/fake-text-service.ts'
+
+const PATH = '/v1/completions'
+const nothing = (): void => {}
+
+t.test('an answer that is being written when the work stops is written, and counted, before it has stopped', async t => {
+  const ids = ['a', 'b', 'c', 'd']
+  const folder = t.testdir({ 'in.jsonl': ids.map(id => JSON.stringify({ custom_id: id, method: 'POST', url: PATH, body: { prompt: id, max_tokens: 4 } })).join('\n') })
+  const path = join(folder, 'in.jsonl')
+  const generation = new FakeGenerationService()
+  const text = fakeTextService()
+  const names = new ModelNames({ id: 'fake', created: 0, ownedBy: 'tests' }, [])
+  const runner = new LineRunner({
+    endpoints: generationEndpoints({ config: httpConfigSchema.parse({}), generation, text, names }),
+    generation,
+    text,
+    observer: backgroundObserver({ promptScheduled: nothing, tokensGenerated: nothing }),
+    sleep: async () => {}
+  })
+  const stop = new AbortController()
+  const { lines } = await checkInput(path, PATH, { maxLines: 10, maxLineBytes: 1000 })
+  await using results = await BatchResults.open({ output: join(folder, 'out'), errors: join(folder, 'errors') }, lines.length)
+  const add = results.add.bind(results)
+  results.add = async (line, answer) => {
+    // The others end now, while this one is on its way to the disk.
+    stop.abort(new Error('stopped'))
+    await new Promise(resolve => setImmediate(resolve))
+    await add(line, answer)
+  }
+  const work = answerLines({ batchId: 'batch', endpoint: PATH, path, lines, results, runner, maxTokensTogether: 100, onAnswer: nothing }, stop)
+  says('yes')(await generation.stream(3))
+  await t.rejects(work, { message: 'stopped' })
+  t.equal(results.tally.request_counts.completed, 1)
+  t.ok(generation.streams.every(({ released }) => released))
+})

@@ -49,7 +49,7 @@ export const httpConfigSchema = z.strictObject({
     .describe("What the name of a special token is in a chat's messages and tools: that token (parse), or letters, so that callers cannot forge turns (escape)"),
   // OpenAI's own limits.
   maxFileBytes: z.int().min(KiB).max(64 * 1024 * MiB).default(200 * MiB)
-    .describe('Largest uploaded file, in bytes'),
+    .describe('Largest uploaded file, in bytes; it has to arrive within --receive-timeout-seconds'),
   maxBatchLines: z.int().min(1).max(10_000_000).default(50_000)
     .describe('Most requests of one batch'),
   // 4 bytes of memory each; a batch beyond it is grouped in parts.

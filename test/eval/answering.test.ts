@@ -21,6 +21,7 @@ function serviceOf (reply: (request: GenerationRequest) => readonly GenerationEv
       numRunning: 0,
       numWaiting: 0,
       waitingTokens: 0,
+      numBackground: 0,
       kvCacheUsage: 0,
       prefixCacheQueries: 0,
       prefixCacheHits: 0,

@@ -19,6 +19,7 @@ export const idleStats: SchedulerStats = {
   numRunning: 0,
   numWaiting: 0,
   waitingTokens: 0,
+  numBackground: 0,
   kvCacheUsage: 0,
   prefixCacheQueries: 0,
   prefixCacheHits: 0,

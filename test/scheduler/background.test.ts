@@ -61,6 +61,7 @@ t.test('background work does not count against the queue of the others, nor they
   harness.add()
   harness.add()
   t.throws(() => harness.add(), { code: 'queue_full' })
+  t.match(harness.scheduler.stats(), { numWaiting: 2, waitingTokens: 10, numBackground: 5 })
   harness.add({ background: true })
   harness.drain()
   t.equal(harness.events.filter(({ type }) => type === 'finish').length, 8)

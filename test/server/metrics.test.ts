@@ -113,11 +113,12 @@ t.test('a request is counted once, in tokens, choices, reasons and intervals', a
 
 t.test('gauges follow the service\'s snapshot; counters grow on through a restart that resets it', async t => {
   const server = await aServer(t)
-  server.generation.stats = { ...idleStats, numRunning: 3, numWaiting: 2, kvCacheUsage: 0.5, prefixCacheQueries: 100, prefixCacheHits: 60, numPreemptions: 4 }
+  server.generation.stats = { ...idleStats, numRunning: 3, numWaiting: 2, numBackground: 7, kvCacheUsage: 0.5, prefixCacheQueries: 100, prefixCacheHits: 60, numPreemptions: 4 }
   const before = (await scrape(server)).text
   t.equal(sample(before, 'vllm:num_requests_running', engine), 3)
   t.equal(sample(before, 'vllm:num_requests_waiting', engine), 2)
   t.equal(sample(before, 'vllm:num_requests_waiting_by_reason', { ...engine, reason: 'capacity' }), 2)
+  t.equal(sample(before, 'daybreak_background_requests', engine), 7)
   t.equal(sample(before, 'vllm:kv_cache_usage_perc', engine), 0.5)
   t.equal(sample(before, 'vllm:prefix_cache_hits_total', engine), 60)
   server.generation.stats = { ...idleStats, prefixCacheQueries: 10, numPreemptions: 1 }

@@ -72,8 +72,11 @@ export type GenerationEvent =
 /** A snapshot for metrics, gauges unless said otherwise. */
 export interface SchedulerStats {
   readonly numRunning: number
+  /** These two without background work, which is no sign of a server that cannot keep up. */
   readonly numWaiting: number
   readonly waitingTokens: number
+  /** Unfinished sequences of background work, running or waiting. */
+  readonly numBackground: number
   /** 0..1 of the KV blocks held by unfinished sequences. */
   readonly kvCacheUsage: number
   /** Counters, in tokens since start. */

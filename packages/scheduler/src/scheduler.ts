@@ -50,14 +50,23 @@ export class Scheduler {
 
   stats (): SchedulerStats {
     const { numUsed, numBlocks, queries, hits } = this.#kvCache.stats
+    let numWaiting = 0
     let waitingTokens = 0
+    let numBackground = 0
+    for (const { group } of this.#residency.running) if (group.background) numBackground++
     for (const { tokens, group, choice } of this.#residency.waiting) {
+      if (group.background) {
+        numBackground++
+        continue
+      }
+      numWaiting++
       waitingTokens += group.leader?.choice === choice ? tokens.length : tokens.length - group.numPromptTokens + 1
     }
     return {
       numRunning: this.#residency.running.size,
-      numWaiting: this.#residency.waiting.size,
+      numWaiting,
       waitingTokens,
+      numBackground,
       kvCacheUsage: numUsed / numBlocks,
       prefixCacheQueries: queries,
       prefixCacheHits: hits,

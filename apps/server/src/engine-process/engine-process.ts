@@ -114,7 +114,7 @@ class StatsReporter {
 }
 
 function sameStats (a: SchedulerStats, b: SchedulerStats | undefined): boolean {
-  return b !== undefined && a.numRunning === b.numRunning && a.numWaiting === b.numWaiting &&
+  return b !== undefined && a.numRunning === b.numRunning && a.numWaiting === b.numWaiting && a.numBackground === b.numBackground &&
     a.waitingTokens === b.waitingTokens && a.kvCacheUsage === b.kvCacheUsage && a.numSteps === b.numSteps
 }
 

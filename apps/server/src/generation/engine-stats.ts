@@ -4,6 +4,7 @@ export const noStats: SchedulerStats = {
   numRunning: 0,
   numWaiting: 0,
   waitingTokens: 0,
+  numBackground: 0,
   kvCacheUsage: 0,
   prefixCacheQueries: 0,
   prefixCacheHits: 0,

@@ -90,7 +90,9 @@ export class EngineSupervisor implements GenerationService, AsyncDisposable {
   get stats (): SchedulerStats {
     const stats = continueCounters(this.#earlierStats, this.#processStats)
     if (this.#lifecycle.phase === 'ready') return stats
-    return { ...stats, numRunning: 0, numWaiting: this.#pending.size, waitingTokens: this.#admission.waitingTokens, kvCacheUsage: 0 }
+    let numBackground = 0
+    for (const { request } of this.#pending.values()) if (request.background === true) numBackground++
+    return { ...stats, numRunning: 0, numWaiting: this.#pending.size - numBackground, waitingTokens: this.#admission.waitingTokens, numBackground, kvCacheUsage: 0 }
   }
 
   onStep (listener: (step: StepSummary) => void): void {

@@ -19,6 +19,7 @@ export function registerEngineMetrics (registry: Registry, generation: Generatio
   }
   gauge('vllm:num_requests_running', 'Number of requests in model execution batches.', () => generation.stats.numRunning)
   gauge('vllm:num_requests_waiting', 'Number of requests waiting to be processed.', () => generation.stats.numWaiting)
+  gauge('daybreak_background_requests', 'Unfinished requests of batches, running or waiting; the waiting ones are in no other gauge.', () => generation.stats.numBackground)
   gauge('vllm:kv_cache_usage_perc', 'KV-cache usage. 1 means 100 percent usage.', () => generation.stats.kvCacheUsage)
   counter('vllm:prefix_cache_queries_total', 'Prefix cache queries, in terms of number of queried tokens.', () => generation.stats.prefixCacheQueries)
   counter('vllm:prefix_cache_hits_total', 'Prefix cache hits, in terms of number of cached tokens.', () => generation.stats.prefixCacheHits)

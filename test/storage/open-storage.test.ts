@@ -1,3 +1,4 @@
+import { utimes } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -18,6 +19,18 @@ t.test('the folder of a process that has died is free', async t => {
   const storage = await openStorage(folder)
   t.notOk('usedBy' in storage)
   if (!('usedBy' in storage)) await storage[Symbol.asyncDispose]()
+})
+
+t.test('the folder of a container that was killed is free when its lock has grown old, though its process id is ours and its host is not', async t => {
+  for (const lock of [{ pid: process.pid, host: hostname() }, { pid: 1, host: 'another' }]) {
+    const folder = t.testdir({ lock: JSON.stringify({ ...lock, nonce: 'x' }) })
+    // A moment before it is old enough, as a server sees it that starts again at once and waits.
+    const almost = new Date(Date.now() - 29_500)
+    await utimes(join(folder, 'lock'), almost, almost)
+    const storage = await openStorage(folder)
+    t.notOk('usedBy' in storage)
+    if (!('usedBy' in storage)) await storage[Symbol.asyncDispose]()
+  }
 })
 
 t.test('a lock that cannot be read is somebody\'s', async t => {

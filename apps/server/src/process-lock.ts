@@ -41,16 +41,27 @@ export interface HeldLock extends AsyncDisposable {
 }
 
 /**
- * The lock file at `path`, if nobody has it who is alive.
+ * The lock file at `path`, if nobody has it who is alive. That somebody is shows when the lock is renewed, within seconds; one that is
+ * not is taken over when it is old enough. Its process id alone says little: a container that was killed has the same one again, and
+ * one that took its place another host name.
  * @returns who has it, otherwise
  */
-export async function tryProcessLock (path: string): Promise<HeldLock | { readonly lost: undefined, readonly holder: LockHolder | undefined }> {
+export async function tryProcessLock (path: string, sleep: (ms: number) => Promise<void>): Promise<HeldLock | { readonly lost: undefined, readonly holder: LockHolder | undefined }> {
   const mine = ownContent()
-  for (;;) {
+  const first = await renewedAt(path)
+  for (let waitedMs = 0; ; waitedMs += POLL_MS) {
     const attempt = await tryTake(path, mine)
     if (attempt === 'taken') return held(path, mine)
-    if (attempt !== 'abandoned') return { lost: undefined, holder: attempt.holder }
+    if (attempt === 'abandoned') continue
+    // A second look at one that names nobody: for a moment after its creation it does not, and one that cannot be read never will.
+    const isNameless = attempt.holder === undefined && waitedMs > 0
+    if (isNameless || await renewedAt(path) !== first) return { lost: undefined, holder: attempt.holder }
+    await sleep(POLL_MS)
   }
+}
+
+async function renewedAt (path: string): Promise<number | undefined> {
+  return await stat(path).then(({ mtimeMs }) => mtimeMs, () => undefined)
 }
 
 function ownContent (): string {

@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { BatchStore } from '../batches/index.ts'
 import { FileStore } from '../files/index.ts'
 import { tryProcessLock } from '../process-lock.ts'
@@ -20,7 +21,7 @@ export interface StorageInUse {
 /** Opens the files and batches of a folder, or makes it; until disposed of, they are this process's alone. */
 export async function openStorage (folder: string): Promise<Storage | StorageInUse> {
   await mkdir(folder, { recursive: true, mode: 0o700 })
-  const lock = await tryProcessLock(join(folder, 'lock'))
+  const lock = await tryProcessLock(join(folder, 'lock'), async ms => { await sleep(ms) })
   if (lock.lost === undefined) return { usedBy: lock.holder?.pid }
   try {
     return {

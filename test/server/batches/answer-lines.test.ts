@@ -3,13 +3,8 @@ import t from 'tap'
 import { answerLines } from '../../../apps/server/src/batches/answer-lines.ts'
 import { BatchResults } from '../../../apps/server/src/batches/batch-results.ts'
 import { checkInput } from '../../../apps/server/src/batches/check-input.ts'
-import { LineRunner } from '../../../apps/server/src/batches/index.ts'
-import { httpConfigSchema } from '../../../apps/server/src/http-config.ts'
-import { generationEndpoints } from '../../../apps/server/src/openai/generation-endpoint.ts'
-import { ModelNames } from '../../../apps/server/src/openai/model-names.ts'
-import { backgroundObserver } from '../../../apps/server/src/telemetry/background-observer.ts'
-import { FakeGenerationService, says } from '../../fakes/fake-generation-service.ts'
-import { fakeTextService } from '../../fakes/fake-text-service.ts'
+import { says } from '../../fakes/fake-generation-service.ts'
+import { aLineRunner } from '../../fakes/fake-line-runner.ts'
 
 const PATH = '/v1/completions'
 const nothing = (): void => {}
@@ -18,16 +13,7 @@ t.test('an answer that is being written when the work stops is written, and coun
   const ids = ['a', 'b', 'c', 'd']
   const folder = t.testdir({ 'in.jsonl': ids.map(id => JSON.stringify({ custom_id: id, method: 'POST', url: PATH, body: { prompt: id, max_tokens: 4 } })).join('\n') })
   const path = join(folder, 'in.jsonl')
-  const generation = new FakeGenerationService()
-  const text = fakeTextService()
-  const names = new ModelNames({ id: 'fake', created: 0, ownedBy: 'tests' }, [])
-  const runner = new LineRunner({
-    endpoints: generationEndpoints({ config: httpConfigSchema.parse({}), generation, text, names }),
-    generation,
-    text,
-    observer: backgroundObserver({ promptScheduled: nothing, tokensGenerated: nothing }),
-    sleep: async () => {}
-  })
+  const { runner, generation } = aLineRunner()
   const stop = new AbortController()
   const { lines } = await checkInput(path, PATH, { maxLines: 10, maxLineBytes: 1000 })
   await using results = await BatchResults.open({ output: join(folder, 'out'), errors: join(folder, 'errors') }, lines.length)

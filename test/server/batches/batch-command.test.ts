@@ -65,6 +65,19 @@ t.test('what fails is told apart, exits with 1, and is tried again', async t => 
   t.equal((await answers()).length, 2)
 })
 
+t.test('a file of something else is not taken for one of answers, nor touched', async t => {
+  const { input, output, run, answers } = await arrange(t, [line('a'), line('b')])
+  t.equal((await run()).exitCode, 0)
+  const [first] = await answers()
+  for (const [text, number] of [['my notes', 1], [`${JSON.stringify(first)}\nnotes\n`, 2], [`${JSON.stringify({ ...first, custom_id: 'c' })}\n`, 1], [await readFile(input, 'utf8'), 1]] as const) {
+    await writeFile(output, text)
+    const { stderr, exitCode } = await run()
+    t.equal(exitCode, 2)
+    t.match(stderr, `out.jsonl:${number}: This line is no answer`)
+    t.equal(await readFile(output, 'utf8'), text)
+  }
+})
+
 t.test('a file that is none of requests is told line by line, with exit code 2, and nothing is loaded', async t => {
   const { run } = await arrange(t, [line('a'), 'nonsense', line('a')])
   const { stderr, exitCode } = await run()

@@ -21,6 +21,7 @@ import { answerLines } from './answer-lines.ts'
 import { batchProgress } from './batch-progress.ts'
 import { BatchResults } from './batch-results.ts'
 import { checkInput, endpointOf } from './check-input.ts'
+import { foreignLine } from './foreign-line.ts'
 import { LineRunner } from './line-runner.ts'
 
 export interface BatchEnvironment {
@@ -38,7 +39,7 @@ export function batchCommand (environment: BatchEnvironment): RegisterCommand {
         'which are in <output>.errors.jsonl, are tried again.')
       .argument('<input>', 'JSONL file of requests')
       .argument('<output>', 'JSONL file of answers')
-      .addHelpText('after', '\nExit code: 0 when every request is answered, 1 when some failed, 2 when the input is not one.')
+      .addHelpText('after', '\nExit code: 0 when every request is answered, 1 when some failed, 2 when the files are not what they should be.')
     for (const section of [batchSettings, modelSettings, engineSettings]) addSettings(command, section)
     command.action(async (input: string, output: string) => {
       const ended = await untilSignal(context, async signal => await run(command, context, environment, { input, output }, signal))
@@ -66,6 +67,11 @@ async function run (command: Command, context: CommandContext, { engineEntry }: 
     for (const { line, message } of problems) context.stderr.write(`${input}${line === null ? '' : `:${line}`}: ${message}\n`)
     return 2
   }
+  const foreign = await foreignLine(output, new Set(lines.map(({ customId }) => customId)))
+  if (foreign !== undefined) {
+    context.stderr.write(`${output}:${foreign}: This line is no answer to a request of ${input}; give a file of its own for the answers.\n`)
+    return 2
+  }
   const errors = `${output}.errors.jsonl`
   // What failed before gets another try.
   await rm(errors, { force: true })
@@ -84,6 +90,7 @@ async function run (command: Command, context: CommandContext, { engineEntry }: 
     entry: engineEntry,
     onProgress: progress => { loading.update(progress) }
   }).finally(() => { loading.stop() })
+  signal.throwIfAborted()
   // The command line says which model answers; by what name the requests call it is no reason to refuse them.
   const names = new ModelNames({ id: model ?? settings.model.synthetic ?? id, created: 0, ownedBy: 'daybreak' }, [])
   const runner = lineRunner({ config: http, generation: engine, text: text.value, names })

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { PrefixGroupMembership } from '@daybreak/scheduler'
-import { ApiError, toApiError } from '../errors.ts'
+import { ApiError, ServiceUnavailableError, toApiError } from '../errors.ts'
 import type { GenerationService } from '../generation/generation-service.ts'
 import type { GenerationEndpoint } from '../openai/generation-endpoint.ts'
 import { noOutput } from '../openai/generation-output.ts'
@@ -63,10 +63,13 @@ export class LineRunner {
     return this.#options.generation.capacity?.blockSize
   }
 
-  /** @throws the signal's reason (rejects) */
+  /** @throws the signal's reason, ServiceUnavailableError when there will be no engine any more (rejects) */
   async ready (signal: AbortSignal): Promise<void> {
     const { generation, sleep } = this.#options
-    while (generation.capacity === undefined || generation.state !== 'ready') await sleep(RETRY_MS, signal)
+    while (generation.capacity === undefined || generation.state !== 'ready') {
+      this.#refuseFailed()
+      await sleep(RETRY_MS, signal)
+    }
   }
 
   /** Undefined for a request without exactly one prompt, or one that will be refused. */
@@ -80,7 +83,10 @@ export class LineRunner {
     }
   }
 
-  /** Never rejects but for the signal, with its reason: what goes wrong is an answer. */
+  /**
+   * What goes wrong is an answer.
+   * @throws the signal's reason, ServiceUnavailableError when there will be no engine any more (rejects)
+   */
   async answer (endpoint: string, body: unknown, prefixGroup: PrefixGroupMembership | undefined, signal: AbortSignal): Promise<LineAnswer> {
     const requestId = `req_${randomUUID().replaceAll('-', '')}`
     let group = prefixGroup
@@ -93,6 +99,7 @@ export class LineRunner {
         return { requestId, status: 200, body: run.whole(), usage: run.summary.usage }
       } catch (thrown) {
         signal.throwIfAborted()
+        this.#refuseFailed()
         const error = toApiError(thrown)
         if (group !== undefined && error.code === 'invalid_value') {
           // Prompts change, with the date in a template for one, and then begin otherwise than when they were grouped.
@@ -105,6 +112,12 @@ export class LineRunner {
         await this.#options.sleep(RETRY_MS, signal)
       }
     }
+  }
+
+  /** Waiting would be for ever, and an answer would be the engine's fault in the request's name. */
+  #refuseFailed (): void {
+    const { state } = this.#options.generation
+    if (state === 'failed') throw new ServiceUnavailableError({ state })
   }
 
   async #plan (path: string, body: unknown, signal?: AbortSignal): Promise<GenerationPlan> {

@@ -5,22 +5,12 @@ import { inspectReport } from '../../apps/server/src/inspect/inspect-report.ts'
 import type { InspectedModel } from '../../apps/server/src/inspect/inspect-report.ts'
 import { printedReport } from '../../apps/server/src/inspect/printed-report.ts'
 import type { TextFacts } from '../../apps/server/src/inspect/text-facts.ts'
+import { inspectOptions } from '../engine/inspect/inspect-options.ts'
 import { writeFamilyModel } from '../fixtures/families/read-family.ts'
 
 const path = t.testdir()
 writeFamilyModel('gemma3', path)
-const inspection = await inspectModel({
-  model: { type: 'directory', path },
-  dtype: 'auto',
-  adapter: undefined,
-  useAdapter: false,
-  deviceBytes: undefined,
-  blockSize: 16,
-  kvCacheBytes: undefined,
-  maxModelLen: undefined,
-  maxSequences: 4,
-  maxBatchedTokens: 128
-})
+const inspection = await inspectModel(inspectOptions(path))
 const text: TextFacts = {
   tokenizer: { model: 'Unigram', bytes: 'none', vocabSize: 1, specialTokens: 0, bos: null, eos: [] },
   chatTemplate: null

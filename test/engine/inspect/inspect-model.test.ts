@@ -5,6 +5,7 @@ import t from 'tap'
 import { inspectModel, UnsupportedModelError } from '@daybreak/engine'
 import type { InspectOptions, ModelInspection } from '@daybreak/engine'
 import { writeFamilyModel } from '../../fixtures/families/read-family.ts'
+import { inspectOptions } from './inspect-options.ts'
 import { writeSafetensors } from '../weights/write-safetensors.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'daybreak-inspection-'))
@@ -14,19 +15,7 @@ t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 async function inspected (family: string, changes: Partial<InspectOptions> = {}): Promise<ModelInspection> {
   const path = join(folder, family)
   writeFamilyModel(family, path)
-  return await inspectModel({
-    model: { type: 'directory', path },
-    dtype: 'auto',
-    adapter: undefined,
-    useAdapter: false,
-    deviceBytes: undefined,
-    blockSize: 16,
-    kvCacheBytes: undefined,
-    maxModelLen: undefined,
-    maxSequences: 4,
-    maxBatchedTokens: 128,
-    ...changes
-  })
+  return await inspectModel(inspectOptions(path, changes))
 }
 
 t.test('of a mixture\'s parameters those are active that a token is multiplied with', async t => {

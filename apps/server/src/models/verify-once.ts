@@ -35,6 +35,6 @@ async function stateOf (directory: string): Promise<string | undefined> {
 }
 
 async function remember (record: string, state: string): Promise<void> {
-  const fresh = `${record}.${process.pid}.tmp`
+  const fresh = `${record}.${crypto.randomUUID()}.tmp`
   await writeFile(fresh, state).then(async () => { await rename(fresh, record) }).catch(() => {})
 }

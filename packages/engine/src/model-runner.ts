@@ -2,6 +2,7 @@ import type { ForwardBatch, ModelRunner, RunnerLimits, ScoredToken, SampledToken
 import type { GpuDevice } from './device/gpu-device.ts'
 import { LossWatch } from './device/loss-watch.ts'
 import { ReadbackRing } from './device/readback.ts'
+import { StepEstimate } from './device/step-estimate.ts'
 import { profileList } from './device/pass-profiler.ts'
 import type { KernelTime } from './engine.ts'
 import { DeviceLostError, InvalidBatchError, UnsupportedModelError } from './errors.ts'
@@ -16,6 +17,11 @@ import { StepTimer } from './device/step-timer.ts'
 const MAX_IN_FLIGHT = 4
 /** Recorded lists kept. Shapes repeat, and a list costs a few hundred entries. */
 const MAX_LISTS = 256
+
+interface RecordedStep {
+  readonly list: CommandList
+  readonly estimate: StepEstimate
+}
 
 export interface RunnerParts {
   readonly device: GpuDevice
@@ -34,7 +40,7 @@ export interface RunnerParts {
 export class GpuModelRunner implements ModelRunner {
   readonly limits: RunnerLimits
   readonly #parts: RunnerParts
-  readonly #lists = new Map<string, CommandList>()
+  readonly #recorded = new Map<string, RecordedStep>()
   readonly #readback: ReadbackRing
   readonly #timer: StepTimer
   readonly #loss: LossWatch
@@ -62,14 +68,15 @@ export class GpuModelRunner implements ModelRunner {
     const encoder = device.device.createCommandEncoder({ label: 'step' })
     kv.encodeMoves(encoder, batch.moves)
     const pass = encoder.beginComputePass(this.#timer.passDescriptor(batch.step))
-    this.#list(shape).replay(pass)
+    const recorded = this.#record(shape)
+    recorded.list.replay(pass)
     pass.end()
     const bytes = this.#resultBytes(shape.logitRows)
     if (bytes > 0) encoder.copyBufferToBuffer(buffers.results, 0, readback, 0, bytes)
     this.#timer.resolve(encoder, batch.step, readback, bytes)
     device.queue.submit([encoder.finish()])
     const submitted = performance.now()
-    const data = await this.#loss.orLost(this.#readback.read(readback, bytes + StepTimer.bytes))
+    const data = await this.#loss.orLost(this.#readback.read(readback, bytes + StepTimer.bytes, recorded.estimate))
     const problem = device.takeErrors()[0]
     if (problem !== undefined) throw new DeviceLostError({ reason: 'error', message: problem })
     return {
@@ -89,7 +96,7 @@ export class GpuModelRunner implements ModelRunner {
     if (!device.capabilities.timestamps) throw new UnsupportedModelError({ field: 'profile', value: true, supported: 'adapters with timestamp queries' })
     const { shape, words } = packer.pack(batch)
     device.queue.writeBuffer(buffers.step, 0, words)
-    return await profileList(device, this.#list(shape))
+    return await profileList(device, this.#record(shape).list)
   }
 
   async [Symbol.asyncDispose] (): Promise<void> {
@@ -100,16 +107,16 @@ export class GpuModelRunner implements ModelRunner {
     return rows * resultWords * 4
   }
 
-  #list (shape: StepShape): CommandList {
+  #record (shape: StepShape): RecordedStep {
     const key = `${shape.tokens} ${shape.singles} ${shape.splits} ${shape.tiles} ${shape.logitRows}`
-    let list = this.#lists.get(key)
-    if (list === undefined) {
-      if (this.#lists.size >= MAX_LISTS) this.#lists.clear()
-      list = new CommandList()
-      this.#parts.record(list, shape)
-      this.#lists.set(key, list)
+    let recorded = this.#recorded.get(key)
+    if (recorded === undefined) {
+      if (this.#recorded.size >= MAX_LISTS) this.#recorded.clear()
+      recorded = { list: new CommandList(), estimate: new StepEstimate() }
+      this.#parts.record(recorded.list, shape)
+      this.#recorded.set(key, recorded)
     }
-    return list
+    return recorded
   }
 
   /** Restores the penalty counts of a state row. Rare (first step of a penalised sequence), so a dense row is simplest. */

@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { engineNodeFlags } from '../engine-process/node-flags.ts'
 import { parseChildMessage } from '../engine-process/protocol.ts'
 import type { ChildMessage, ParentMessage } from '../engine-process/protocol.ts'
 
@@ -38,8 +39,8 @@ export class EngineChild {
   constructor (options: EngineChildOptions) {
     this.#onDeath = options.onDeath
     this.#process = fork(fileURLToPath(options.entry), [], {
-      // A debugger listens on a port of its own, which two processes cannot have.
-      execArgv: options.execArgv.filter(flag => !flag.startsWith('--inspect')),
+      // Later flags win, so the user's own do. A debugger listens on a port of its own, which two processes cannot have.
+      execArgv: [...engineNodeFlags, ...options.execArgv.filter(flag => !flag.startsWith('--inspect'))],
       serialization: 'advanced',
       stdio: ['ignore', 'pipe', 'pipe', 'ipc']
     })

@@ -31,7 +31,11 @@ export class CommandList {
         pass.setPipeline(pipeline)
       }
       pass.setBindGroup(0, dispatch.bindGroup)
-      pass.dispatchWorkgroups(dispatch.grid[0], dispatch.grid[1], dispatch.grid[2])
+      // The binding converts each argument twice, and most grids need but one or two.
+      const [x, y, z] = dispatch.grid
+      if (z !== 1) pass.dispatchWorkgroups(x, y, z)
+      else if (y !== 1) pass.dispatchWorkgroups(x, y)
+      else pass.dispatchWorkgroups(x)
     }
   }
 }

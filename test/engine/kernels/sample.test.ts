@@ -1,5 +1,4 @@
-import type { SamplingParams, TokenHistory } from '@daybreak/engine/contract'
-import { sample } from '../../../packages/engine/src/kernels/model-kernels.ts'
+import type { SamplingParams } from '@daybreak/engine/contract'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { chiSquare } from '../../reference/chi-square.ts'
 import { stored } from '../../reference/float16.ts'
@@ -7,92 +6,19 @@ import { logSoftmax, topLogprobs } from '../../reference/logprobs.ts'
 import { tokenDistribution } from '../../reference/sampling.ts'
 import { assertClose } from './assert-close.ts'
 import { GpuHarness, gpuTest } from './gpu-harness.ts'
-import { plainLogitRow } from './step-records.ts'
-import type { LogitRecord } from './step-records.ts'
+import { countsOf, greedy, noHistory, recordOf, sampleRows, tokensOf, untouched } from './sample-rows.ts'
+import type { Row } from './sample-rows.ts'
 
 const SEED = 20260706
-// The engine's threads on software adapters, and vocabularies around them and around twice as many; 300 leaves uneven shares.
-const THREADS = 32
-const VOCABS = [1, 31, 32, 33, 64, 65, 300]
-const RESULT_WORDS = 4 + 2 * 20
-const UNTOUCHED = 77_777
+// Vocabularies around the threads' number, around the tokens of a part, and one with uneven shares of five parts.
+const VOCABS = [1, 31, 32, 33, 63, 64, 65, 300]
 const withSubgroups = await GpuHarness.open()
 const withoutSubgroups = await GpuHarness.open({ without: ['subgroups'] })
 
-const greedy: SamplingParams = {
-  temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0, presencePenalty: 0, frequencyPenalty: 0, repetitionPenalty: 1, logitBias: [], numLogprobs: undefined
-}
-const noHistory: TokenHistory = { promptTokens: [], outputTokens: [] }
-
-interface Row { readonly logits: Float64Array, readonly record: Partial<LogitRecord> }
-interface Result { readonly token: number, readonly logprob: number, readonly top: ReadonlyArray<{ readonly token: number, readonly logprob: number }> }
-interface Sampled { readonly results: readonly Result[], readonly sampled: Float64Array, readonly counts: Uint32Array }
-
-/** One dispatch over all rows; row i owns state row i unless its record says otherwise. */
-async function sampleRows (gpu: GpuHarness, vocab: number, rows: readonly Row[], countRows: readonly ArrayLike<number>[] = []): Promise<Sampled> {
-  const logitRows = rows.map(({ record }, stateRow): LogitRecord => ({ ...plainLogitRow, stateRow, ...record }))
-  const allCounts = new Uint32Array(rows.length * vocab)
-  countRows.forEach((counts, row) => allCounts.set(counts, row * vocab))
-  const counts = await gpu.upload(allCounts, 'u32')
-  const sampled = await gpu.upload(new Array(rows.length).fill(UNTOUCHED), 'u32')
-  const results = await gpu.poisoned(rows.length * RESULT_WORDS, 'u32')
-  await gpu.run(sample, {
-    overrides: { VOCAB: vocab, THREADS, RESULT_WORDS },
-    buffers: {
-      logits: await gpu.upload(rows.flatMap(({ logits }) => [...logits]), 'f32'),
-      step: await gpu.step({ logitRows }),
-      adjusted: await gpu.poisoned(rows.length * vocab, 'f32'),
-      counts,
-      sampled,
-      results
-    },
-    grid: [rows.length, 1, 1]
-  })
-  const words = await gpu.bits(results, rows.length * RESULT_WORDS, 'u32')
-  const floats = new Float32Array(words.buffer)
-  return {
-    results: logitRows.map(({ numTop }, row) => {
-      const pair = (at: number): { token: number, logprob: number } => ({ token: words[at] ?? NaN, logprob: floats[at + 1] ?? NaN })
-      const start = row * RESULT_WORDS
-      return { ...pair(start), top: Array.from({ length: numTop }, (_, n) => pair(start + 4 + 2 * n)) }
-    }),
-    sampled: await gpu.download(sampled, rows.length, 'u32'),
-    counts: await gpu.bits(counts, rows.length * vocab, 'u32')
-  }
-}
-
-/** The record of a row sampled with `params`. */
-function recordOf (params: SamplingParams, change: Partial<LogitRecord> = {}): Partial<LogitRecord> {
-  const { temperature, topK, topP, minP, seed, presencePenalty, frequencyPenalty, repetitionPenalty, logitBias, numLogprobs } = params
-  return {
-    temperature,
-    topK,
-    topP,
-    minP,
-    seed,
-    presencePenalty,
-    frequencyPenalty,
-    repetitionPenalty,
-    bias: logitBias,
-    logprobs: numLogprobs !== undefined,
-    numTop: numLogprobs ?? 0,
-    penalties: presencePenalty !== 0 || frequencyPenalty !== 0 || repetitionPenalty !== 1,
-    ...change
-  }
-}
-
 const someLogits = (random: SeededRandom, vocab: number): Float64Array => stored(random.normals(vocab, 3), 'f32')
-const tokensOf = ({ results }: Sampled): number[] => results.map(({ token }) => token)
-
-function countsOf ({ promptTokens, outputTokens }: TokenHistory, vocab: number): Uint32Array {
-  const counts = new Uint32Array(vocab)
-  for (const token of outputTokens) counts[token] = (counts[token] ?? 0) + 1
-  for (const token of promptTokens) counts[token] = ((counts[token] ?? 0) | 0x80000000) >>> 0
-  return counts
-}
 
 for (const [subgroups, gpu, vocabs] of [['with', withSubgroups, VOCABS], ['without', withoutSubgroups, [31, 33, 300]]] as const) {
-  gpuTest(`greedy takes the largest logit, the lowest id of a tie, in vocabularies around the threads' number, ${subgroups} subgroups`, gpu, async (t, gpu) => {
+  gpuTest(`greedy takes the largest logit, the lowest id of a tie, in vocabularies around the threads' number and a part's size, ${subgroups} subgroups`, gpu, async (t, gpu) => {
     t.comment(`seed ${SEED}`)
     const random = new SeededRandom(SEED)
     for (const vocab of vocabs) {
@@ -134,7 +60,7 @@ for (const [subgroups, gpu, vocabs] of [['with', withSubgroups, VOCABS], ['witho
         if (record.score === true) t.equal(result.token, record.target, `row ${i} scores its target`)
       }
       t.strictSame([...sampled.subarray(0, 5)], tokensOf({ results, sampled, counts: new Uint32Array() }).slice(0, 5), 'scores feed no token back')
-      t.strictSame([...sampled.subarray(5)], [UNTOUCHED, UNTOUCHED])
+      t.strictSame([...sampled.subarray(5)], [untouched, untouched])
     }
   })
 }
@@ -221,7 +147,7 @@ gpuTest('penalties and biases choose as the reference does, and what was drawn i
     return { logits, params: { ...greedy, ...change }, history }
   }))
   const counts = cases.map(({ history }) => countsOf(history, vocab))
-  const result = await sampleRows(gpu, vocab, cases.map(({ logits, params }) => ({ logits, record: recordOf(params) })), counts)
+  const result = await sampleRows(gpu, vocab, cases.map(({ logits, params }) => ({ logits, record: recordOf(params) })), { counts })
   const expected = cases.map(({ logits, params, history }) => {
     const penalised = recordOf(params).penalties === true
     return tokenDistribution(logits, params, penalised ? history : noHistory).kept.indexOf(1)
@@ -246,7 +172,7 @@ gpuTest('penalties shape the frequencies of draws, too', withSubgroups, async (t
   const history = { promptTokens: [1, 2, 3, 3], outputTokens: [3, 4, 4, 5, 30] }
   const { kept, probabilities } = tokenDistribution(logits, params, history)
   const rows = Array.from({ length: 2000 }, (_, i) => ({ logits, record: recordOf(params, { seed: i, position: 7 }) }))
-  const tokens = tokensOf(await sampleRows(gpu, vocab, rows, rows.map(() => countsOf(history, vocab))))
+  const tokens = tokensOf(await sampleRows(gpu, vocab, rows, { counts: rows.map(() => countsOf(history, vocab)) }))
   const counts = new Uint32Array(vocab)
   for (const token of tokens) counts[token] = (counts[token] ?? 0) + 1
   t.equal(counts.findIndex((count, token) => count > 0 && kept[token] !== 1), -1, 'no dropped token is drawn')

@@ -36,10 +36,11 @@ t.test('every kind of setting can be given as a flag and as a variable', async t
     blockSize: 16,
     kvCacheMemory: undefined,
     prefixCaching: true,
-    debugGpu: false
+    debugGpu: false,
+    deterministic: false
   })
-  t.match((await parsed(engineSettings, ['--max-model-len', '4096', '--kv-cache-memory', '1.5GiB', '--dtype', 'f16', '--no-prefix-caching', '--debug-gpu', '--block-size', '32', '--adapter', '4090'])).values,
-    { maxModelLen: 4096, kvCacheMemory: 1.5 * 2 ** 30, dtype: 'f16', prefixCaching: false, debugGpu: true, blockSize: 32, adapter: '4090' })
+  t.match((await parsed(engineSettings, ['--max-model-len', '4096', '--kv-cache-memory', '1.5GiB', '--dtype', 'f16', '--no-prefix-caching', '--debug-gpu', '--deterministic', '--block-size', '32', '--adapter', '4090'])).values,
+    { maxModelLen: 4096, kvCacheMemory: 1.5 * 2 ** 30, dtype: 'f16', prefixCaching: false, debugGpu: true, deterministic: true, blockSize: 32, adapter: '4090' })
   t.match((await parsed(engineSettings, [], { DAYBREAK_PREFIX_CACHING: 'off', DAYBREAK_DEBUG_GPU: '1', DAYBREAK_KV_CACHE_MEMORY: '1048576', DAYBREAK_MAX_MODEL_LEN: 'auto' })).values,
     { prefixCaching: false, debugGpu: true, kvCacheMemory: 1_048_576, maxModelLen: undefined })
   t.match((await parsed(httpSettings, ['--served-model-name', 'a', '--served-model-name', 'b, c'])).values, { servedModelNames: ['a', 'b, c'] })

@@ -2,7 +2,7 @@ import t from 'tap'
 import { UnsupportedModelError } from '@daybreak/engine'
 import type { DeviceCapabilities } from '../../packages/engine/src/device/device-capabilities.ts'
 import { attentionTileBytes } from '../../packages/engine/src/kernels/attention/attention-tile.ts'
-import { attentionTileShape } from '../../packages/engine/src/layers/attention.ts'
+import { attentionTileShape } from '../../packages/engine/src/layers/attention-plan.ts'
 import { namedShape } from '../../packages/engine/src/models/named-shapes.ts'
 
 const adapter = (maxWorkgroupBytes: number, software: boolean): DeviceCapabilities => ({

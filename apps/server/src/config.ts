@@ -52,6 +52,8 @@ const engineSchema = z.strictObject({
     .describe('Tokens in one block of the KV cache'),
   kvCacheMemory: z.union([auto, byteSize]).prefault('auto').meta({ placeholder: 'size', allowed: 'a size such as 512MiB or 2GiB, or auto' })
     .describe('Memory for the KV cache; auto is as much as the limits above can use, or as the adapter grants'),
+  deterministic: z.boolean().default(false)
+    .describe('Only kernels that give a token the same bits whoever else is in the batch; slower on tensor cores, the same elsewhere'),
   prefixCaching: z.boolean().default(true)
     .describe('Compute every prompt anew, even where its beginning is still in the KV cache'),
   debugGpu: z.boolean().default(false)

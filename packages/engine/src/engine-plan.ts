@@ -3,12 +3,12 @@ import type { GpuDevice } from './device/gpu-device.ts'
 import type { AdapterReport, EngineOptions, StorageType } from './engine.ts'
 import { UnsupportedModelError } from './errors.ts'
 import { checkExpertConfig } from './kernels/experts/expert-config.ts'
-import type { AttentionTileShape } from './kernels/attention/attention-tile.ts'
 import { fitsMma } from './kernels/matmul/matmul-variants.ts'
 import type { WeightLayout } from './kernels/matmul/weight-layout.ts'
 import type { KVStorageRequest } from './kv-storage.ts'
 import { partialSplits } from './layers/activation-buffers.ts'
-import { attentionTileShape } from './layers/attention.ts'
+import { planAttention, splitKeys, tileTokens } from './layers/attention-plan.ts'
+import type { AttentionPlan } from './layers/attention-plan.ts'
 import { expertConfig } from './models/expert-layer.ts'
 import type { ModelConfig } from './models/model-config.ts'
 import { StepPacker } from './step-inputs.ts'
@@ -25,17 +25,19 @@ export interface EnginePlan {
   readonly activation: StorageType
   readonly layout: WeightLayout
   readonly limits: Omit<RunnerLimits, 'numKVBlocks'>
-  readonly tile: AttentionTileShape
+  readonly attention: AttentionPlan
+  /** Every kernel of a weight sums in one order, whatever the batch: asked for, or the only ones there are. */
+  readonly deterministic: boolean
   readonly stepLayout: StepLayout
   /** u32 words of the largest step's inputs. */
   readonly stepWords: number
   readonly kv: Omit<KVStorageRequest, 'host'>
 }
 
-export type PlanOptions = Pick<EngineOptions, 'dtype' | 'blockSize' | 'kvCacheBytes' | 'maxModelLen' | 'maxSequences' | 'maxBatchedTokens'>
+export type PlanOptions = Pick<EngineOptions, 'dtype' | 'blockSize' | 'kvCacheBytes' | 'maxModelLen' | 'maxSequences' | 'maxBatchedTokens' | 'deterministic'>
 
 /** What a plan asks of a device, or of what one is assumed to be. */
-export type PlannedDevice = Pick<GpuDevice, 'capabilities'> & { readonly report: Pick<AdapterReport, 'name'> }
+export type PlannedDevice = Pick<GpuDevice, 'capabilities'> & { readonly report: Pick<AdapterReport, 'name' | 'subgroupMaxSize'> }
 
 /**
  * One decision is out of reach here: with dtype `auto`, weights that turn out not to fit f16 are loaded as f32 after all.
@@ -50,6 +52,8 @@ export function planEngine (config: ModelConfig, options: PlanOptions, device: P
   const tensorCores = storage === 'f16' && capabilities.subgroupMatrix &&
     fitsMma([config.hiddenSize, config.intermediateSize, config.numHeads * config.headDim, config.numKVHeads * config.headDim, config.vocabSize])
   const { blockSize, kvCacheBytes, maxSequences } = options
+  // The fast kernels deal their work out to subgroups of 32.
+  const deterministic = options.deterministic === true || !tensorCores || device.report.subgroupMaxSize !== 32
   const maxModelLen = Math.min(options.maxModelLen ?? config.maxPositionEmbeddings, config.maxPositionEmbeddings)
   const limits = {
     maxBatchedTokens: Math.min(options.maxBatchedTokens, MAX_WORKGROUPS),
@@ -59,14 +63,19 @@ export function planEngine (config: ModelConfig, options: PlanOptions, device: P
     blockSize,
     vocabSize: config.vocabSize
   }
-  const tile = attentionTileShape(config, storage, capabilities)
-  const stepLayout = { tileTokens: tile.queries, partialSplits: partialSplits(config, limits, capabilities.maxBindingBytes) }
+  const attention = planAttention(config, storage, capabilities, { tensorCores, deterministic, blockSize })
+  const stepLayout = {
+    tileTokens: tileTokens(attention),
+    splitKeys: splitKeys(attention, config.numKVHeads),
+    partialSplits: partialSplits(config, limits, capabilities.maxBindingBytes)
+  }
   return {
     storage,
     activation: tensorCores ? 'f16' : 'f32',
     layout: tensorCores ? 'tiled' : 'interleaved',
     limits,
-    tile,
+    attention,
+    deterministic,
     stepLayout,
     stepWords: new StepPacker({ ...limits, numKVBlocks: 0 }, stepLayout).maxWords,
     // A sequence's last block is its own, however little of it is used.

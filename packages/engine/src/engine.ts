@@ -31,6 +31,16 @@ export interface EngineOptions {
   readonly maxModelLen: number | undefined
   readonly maxSequences: number
   readonly maxBatchedTokens: number
+  /**
+   * Only kernels whose order of summation is the same for every batch: a row's bits depend on neither its neighbours, nor how a prompt was cut, nor
+   * on preemption. Slower where there are tensor cores, all the same elsewhere. Undefined: false.
+   */
+  readonly deterministic?: boolean | undefined
+  /**
+   * A folder for what is measured about the adapter: which of several kernels is fastest for this model. Measured where it is not in
+   * there yet, in some seconds. Undefined: rules decide.
+   */
+  readonly tuningFolder?: string | undefined
   readonly onProgress: (progress: LoadProgress) => void
 }
 
@@ -97,6 +107,11 @@ export interface GpuEngine extends Engine {
    * @throws UnsupportedModelError where the adapter has no timestamps
    */
   profile (batch: ForwardBatch): Promise<readonly KernelTime[]>
+  /**
+   * Seconds that `profile` charges every dispatch beside its work, because each has a pass of its own.
+   * @throws UnsupportedModelError where the adapter has no timestamps
+   */
+  measurePassSeconds (): Promise<number>
   /** Bytes per second, read plus written, of a plain copy on this adapter. */
   measureCopyBandwidth (): Promise<number>
 }

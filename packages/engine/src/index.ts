@@ -1,3 +1,5 @@
+export { openKernelBench } from './bench/index.ts'
+export type { KernelBench, KernelBenchPlan, KernelBenchReport, KernelCeilings, KernelKind, KernelMeasurement } from './bench/index.ts'
 export * from './contract.ts'
 export * from './engine.ts'
 export * from './errors.ts'

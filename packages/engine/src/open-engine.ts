@@ -1,4 +1,5 @@
 import os from 'node:os'
+import { measurePassSeconds } from './bench/pass-seconds.ts'
 import type { RunnerLimits } from './contract.ts'
 import { measureCopyBandwidth } from './device/copy-bandwidth.ts'
 import { GpuDevice } from './device/gpu-device.ts'
@@ -6,10 +7,10 @@ import type { DisabledFeature } from './device/gpu-device.ts'
 import type { EngineOptions, GpuEngine } from './engine.ts'
 import { planEngine } from './engine-plan.ts'
 import { WeightRangeError } from './errors.ts'
-import { sample } from './kernels/model-kernels.ts'
 import { PipelineCache } from './kernels/pipeline-cache.ts'
 import { KVStorage } from './kv-storage.ts'
 import { fillRotaryTable } from './layers/rotary-table.ts'
+import { Sampler } from './layers/sampler.ts'
 import { allocateWorkspace } from './layers/workspace.ts'
 import { GpuModelRunner } from './model-runner.ts'
 import { Decoder } from './models/decoder.ts'
@@ -20,8 +21,9 @@ import { openModel } from './models/open-model.ts'
 import type { OpenModel } from './models/open-model.ts'
 import { synthesizeDecoder } from './models/synthesize-decoder.ts'
 import { countParameters, weightFormats } from './models/tensor-list.ts'
-import { StepPacker, resultWords } from './step-inputs.ts'
+import { StepPacker } from './step-inputs.ts'
 import { warmUp } from './warm-up.ts'
+import { measuredProducts } from './tuning/measured-products.ts'
 import { quantizationNotes } from './weights/quantized/index.ts'
 
 /** What tests and debugging may change about the device. */
@@ -79,13 +81,10 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions, 
   const limits: RunnerLimits = { ...plan.limits, numKVBlocks: kv.numBlocks }
 
   options.onProgress({ stage: 'kernels', done: 0, total: 0, detail: 'compiling kernels' })
-  const context = { device, pipelines, config, buffers, blockSize: options.blockSize, tile: plan.tile }
+  const products = plan.deterministic ? {} : await measuredProducts(device, config, { pipelines, folder: options.tuningFolder, onProgress: options.onProgress })
+  const context = { device, pipelines, config, buffers, products, blockSize: options.blockSize, attention: plan.attention, deterministic: plan.deterministic }
   const decoder = await Decoder.create(context, weights, { kv: kv.layers, rotations, experts })
-  // A power of two, since the sampler reduces by halves; not every adapter's limit is one.
-  const threads = 2 ** Math.floor(Math.log2(Math.min(device.capabilities.maxWorkgroupThreads, device.capabilities.software ? 32 : 1024)))
-  const sampler = await pipelines.get(sample, { VOCAB: config.vocabSize, THREADS: threads, RESULT_WORDS: resultWords })
-  const { logits, step, adjusted, counts, sampled, results } = buffers
-  const sampleGroup = sampler.bind({ logits, step, adjusted, counts, sampled, results })
+  const sampler = await Sampler.create(context, config.vocabSize)
   await device.queue.onSubmittedWorkDone()
 
   const runner = new GpuModelRunner({
@@ -96,7 +95,7 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions, 
     kv,
     record: (list, stepShape) => {
       decoder.record(list, stepShape)
-      list.dispatch('sample', sampler, sampleGroup, [stepShape.logitRows, 1, 1])
+      sampler.record(list, stepShape)
     }
   })
   await warmUp(runner, (done, total) => options.onProgress({ stage: 'kernels', done, total, detail: 'warming up' }))
@@ -104,6 +103,7 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions, 
   return {
     runner,
     profile: batch => runner.profile(batch),
+    measurePassSeconds: () => measurePassSeconds(device),
     measureCopyBandwidth: () => measureCopyBandwidth(device),
     report: {
       adapter: device.report,

@@ -1,6 +1,5 @@
 import type { ForwardBatch, ForwardSequence, RunnerLimits, SamplingParams } from './contract.ts'
 import { InvalidBatchError } from './errors.ts'
-import { attentionSplit } from './kernels/attention/attention-order.ts'
 
 /** Most alternatives a sampled token reports. */
 export const maxTopLogprobs = 20
@@ -35,6 +34,8 @@ export interface StepInputs {
 export interface StepLayout {
   /** Query tokens a tile holds. */
   readonly tileTokens: number
+  /** Keys of a split, in a step with so many sequences that compute one token and have at most so many keys. */
+  readonly splitKeys: (singles: number, longest: number) => number
   /** Splits of single rows that the partial-result buffers hold; rows beyond them are attended as tiles, with the same bits. */
   readonly partialSplits: number
 }
@@ -68,7 +69,8 @@ export class StepPacker {
   /** @throws InvalidBatchError when the batch breaks the contract; nothing has happened then */
   pack (batch: ForwardBatch): StepInputs {
     const { blockSize } = this.#limits
-    const counts = this.#count(batch)
+    const splitKeys = this.#splitKeys(batch)
+    const counts = this.#count(batch, splitKeys)
     const tokensAt = HEADER_VECTORS
     const singlesAt = tokensAt + counts.tokens
     const tilesAt = singlesAt + counts.singles
@@ -78,7 +80,7 @@ export class StepPacker {
     const total = Math.ceil((biasAt + counts.biasWords) / 4) * 4
     this.#reserve(total)
     const words = this.#words
-    words.set([counts.tokens, counts.singles, counts.tiles, counts.logitRows, tokensAt, singlesAt, tilesAt, rowsAt, tablesAt, biasAt, 0, 0])
+    words.set([counts.tokens, counts.singles, counts.tiles, counts.logitRows, tokensAt, singlesAt, tilesAt, rowsAt, tablesAt, biasAt, splitKeys, 0])
     let token = 0
     let single = singlesAt * 4
     let tile = tilesAt * 4
@@ -96,7 +98,7 @@ export class StepPacker {
         const block = sequence.blockTable[Math.floor(position / blockSize)] ?? 0
         words.set([sequence.tokens?.[i] ?? DEVICE_TOKEN, sequence.stateRow, position, block * blockSize + position % blockSize], 4 * (tokensAt + token++))
       }
-      const own = Math.ceil(context / attentionSplit)
+      const own = Math.ceil(context / splitKeys)
       if (isSingle(length, own, partial, this.#layout)) {
         words.set([firstRow, table, context, partial], single)
         single += 4
@@ -124,6 +126,17 @@ export class StepPacker {
     return { shape: { tokens, singles, splits, tiles, logitRows }, words: words.subarray(0, total) }
   }
 
+  #splitKeys (batch: ForwardBatch): number {
+    let singles = 0
+    let longest = 0
+    for (const { tokens, startPosition } of batch.sequences) {
+      if ((tokens?.length ?? 1) !== 1) continue
+      singles++
+      longest = Math.max(longest, startPosition + 1)
+    }
+    return this.#layout.splitKeys(singles, longest)
+  }
+
   #writeRow (vector: number, hiddenRow: number, sequence: ForwardSequence, flags: number, target: number, position: number, bias: number): void {
     const words = this.#words
     const floats = this.#floats
@@ -143,7 +156,7 @@ export class StepPacker {
   }
 
   /** Counts everything and checks the batch against the limits. */
-  #count (batch: ForwardBatch): { tokens: number, singles: number, tiles: number, logitRows: number, tableWords: number, biasWords: number } {
+  #count (batch: ForwardBatch, splitKeys: number): { tokens: number, singles: number, tiles: number, logitRows: number, tableWords: number, biasWords: number } {
     const { blockSize, maxBatchedTokens, maxSequences, maxLogitRows, maxModelLen, numKVBlocks, vocabSize } = this.#limits
     const refuse = (problem: string): never => { throw new InvalidBatchError({ step: batch.step, problem }) }
     const counts = { tokens: 0, singles: 0, tiles: 0, logitRows: 0, tableWords: 0, biasWords: 0 }
@@ -178,7 +191,7 @@ export class StepPacker {
       if (biases > maxLogitBiases) refuse(`sequence ${sequence.id} has ${biases} biases; at most ${maxLogitBiases}`)
       for (const [id] of sequence.sampling?.logitBias ?? []) if (!(id >= 0 && id < vocabSize)) refuse(`sequence ${sequence.id} biases token ${id} of ${vocabSize}`)
       counts.tokens += length
-      const own = Math.ceil(context / attentionSplit)
+      const own = Math.ceil(context / splitKeys)
       if (isSingle(length, own, partial, this.#layout)) {
         counts.singles++
         partial += own

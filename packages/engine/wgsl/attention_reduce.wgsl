@@ -3,7 +3,6 @@
 // The same arithmetic, in the same order, as the loop in attention_tile (attention-tile.ts), so both give the same bits.
 override NUM_HEADS: u32;
 override HEAD_DIM: u32;
-override SPLIT: u32;
 override WINDOW: u32;
 @group(0) @binding(0) var<storage, read> partial_out: array<vec4<f32>>;   // [split, query head][D/4], unnormalised
 @group(0) @binding(1) var<storage, read> partial_max_sum: array<vec2<f32>>;
@@ -14,9 +13,10 @@ override WINDOW: u32;
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   if (wg.y >= num_singles()) { return; }
   let record = single_record(wg.y);
-  let splits = (record.context + SPLIT - 1u) / SPLIT;
+  let keys = split_keys();
+  let splits = (record.context + keys - 1u) / keys;
   // Splits wholly before the window were not computed.
-  let first_split = select(0u, (max(record.context, WINDOW) - WINDOW) / SPLIT, WINDOW > 0u);
+  let first_split = select(0u, (max(record.context, WINDOW) - WINDOW) / keys, WINDOW > 0u);
   let first = (record.partial + first_split) * NUM_HEADS + wg.x;
   for (var d = thread; d < HEAD_DIM / 4u; d += 32u) {
     var ml = partial_max_sum[first];

@@ -11,7 +11,7 @@ override SCALE: f32;
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;            // [token][q heads | k heads | v heads][D]
 @group(0) @binding(1) var<storage, read> rotation: array<vec2<f32>>; // [position][R/2] cos, sin
 @group(0) @binding(2) var<storage, read> step: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read_write> q: array<f32>;        // [token][q head][D]
+@group(0) @binding(3) var<storage, read_write> q: array<act>;        // [token][q head][D]
 @group(0) @binding(4) var<storage, read_write> kv: array<elem>;
 
 @compute @workgroup_size(64)
@@ -37,15 +37,17 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   }
   if (head < NUM_HEADS) {
     let to = (t * NUM_HEADS + head) * HEAD_DIM;
-    q[to + first] = rotated.x * SCALE;
-    q[to + second] = rotated.y * SCALE;
+    let scaled = clamp(rotated * SCALE, vec2<f32>(-ACT_MAX), vec2<f32>(ACT_MAX));
+    q[to + first] = act(scaled.x);
+    q[to + second] = act(scaled.y);
     return;
   }
   let is_value = head >= NUM_HEADS + NUM_KV_HEADS;
   let kv_head = select(head - NUM_HEADS, head - NUM_HEADS - NUM_KV_HEADS, is_value);
   let block = record.slot / BLOCK_SIZE;
   let to = (((block * 2u + u32(is_value)) * NUM_KV_HEADS + kv_head) * BLOCK_SIZE + record.slot % BLOCK_SIZE) * HEAD_DIM;
-  let written = select(rotated, vec2<f32>(a, b), is_value);
+  // Never infinite or NaN: a kernel may read a slot that no sequence has written since, with a weight of zero.
+  let written = clamp(select(rotated, vec2<f32>(a, b), is_value), vec2<f32>(-ELEM_MAX), vec2<f32>(ELEM_MAX));
   kv[to + first] = elem(written.x);
   kv[to + second] = elem(written.y);
 }

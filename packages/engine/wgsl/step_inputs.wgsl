@@ -1,7 +1,7 @@
 // step_inputs — the layout of the `step` buffer (src/step-inputs.ts writes it): one u32 vector stream, tightly packed, header first.
 //   step[0] = number of tokens, single rows, tiles, logit rows
 //   step[1] = vector index of the token, single, tile and logit-row records
-//   step[2] = word index of the block tables, word index of the bias lists, 0, 0
+//   step[2] = word index of the block tables, word index of the bias lists, keys of a split, 0
 struct TokenRecord { token: u32, state_row: u32, position: u32, slot: u32 }          // token: DEVICE_TOKEN = last sampled into state_row
 struct SingleRecord { token_row: u32, table: u32, context: u32, partial: u32 }        // one query token, attended split by split
 struct TileRecord { first_row: u32, count: u32, table: u32, start_position: u32 }     // consecutive query tokens of one sequence
@@ -9,6 +9,8 @@ const DEVICE_TOKEN = 0xffffffffu;
 
 /** A zero that no compiler knows to be one. */
 fn step_zero() -> u32 { return step[2].w; }
+/** Keys that one workgroup attends for a single row. */
+fn split_keys() -> u32 { return step[2].z; }
 fn num_tokens() -> u32 { return step[0].x; }
 fn num_singles() -> u32 { return step[0].y; }
 fn num_tiles() -> u32 { return step[0].z; }

@@ -18,7 +18,7 @@ const BLOCK_SIZE = 8
 const FEW_BLOCKS = 40
 
 const model = 'daybreak-mini'
-const engine = await openForTest(model, { blockSize: BLOCK_SIZE, maxModelLen: 400, maxSequences: MAX_SEQUENCES, maxBatchedTokens: 256, kvCacheBytes: 64 << 20 })
+const engine = await openForTest(model, { deterministic: true, blockSize: BLOCK_SIZE, maxModelLen: 400, maxSequences: MAX_SEQUENCES, maxBatchedTokens: 256, kvCacheBytes: 64 << 20 })
 t.setTimeout(900_000)
 
 engineTest(`32 requests give the same tokens and bits alone and together (seed ${SEED})`, engine, async (t, { runner }) => {

@@ -13,7 +13,7 @@ const gpu: DeviceCapabilities = {
 
 async function fitOn (capabilities: Partial<DeviceCapabilities>, { memory, host }: Pick<FitQuestion, 'memory' | 'host'>, maxSequences = 1000): Promise<MemoryFit> {
   const options = { dtype: 'auto', blockSize: 16, kvCacheBytes: undefined, maxModelLen: undefined, maxSequences, maxBatchedTokens: 64 } as const
-  return await memoryFit({ config, options, device: { capabilities: { ...gpu, ...capabilities }, report: { name: 'a test' } }, memory, host })
+  return await memoryFit({ config, options, device: { capabilities: { ...gpu, ...capabilities }, report: { name: 'a test', subgroupMaxSize: 0 } }, memory, host })
 }
 
 /** What a model that fits takes. */

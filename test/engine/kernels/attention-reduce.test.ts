@@ -1,5 +1,5 @@
 import { attentionSplit } from '../../../packages/engine/src/kernels/attention/attention-order.ts'
-import { attentionReduce } from '../../../packages/engine/src/kernels/model-kernels.ts'
+import { attentionMerge, attentionReduce } from '../../../packages/engine/src/kernels/model-kernels.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { stored } from '../../reference/float16.ts'
 import { assertClose } from './assert-close.ts'
@@ -9,35 +9,40 @@ const SEED = 20260819
 const gpu = await GpuHarness.open()
 const NUM_HEADS = 3
 
-// A workgroup has 32 threads of four values: one pass, exactly one, two, and two with a ragged end.
-gpuTest('splits are merged for every value of a head, however wide it is', gpu, async (t, gpu) => {
-  t.comment(`seed ${SEED}`)
-  const random = new SeededRandom(SEED)
-  for (const headDim of [64, 128, 160, 256]) {
-    const splits = 3
-    const rows = splits * NUM_HEADS
-    const out = stored(random.normals(rows * headDim), 'f32')
-    const maxSum = stored(Float64Array.from({ length: 2 * rows }, (_, i) => i % 2 === 0 ? random.normals(1)[0] ?? 0 : 1 + i), 'f32')
-    const y = await gpu.poisoned(NUM_HEADS * headDim, 'f32')
-    await gpu.run(attentionReduce, {
-      overrides: { NUM_HEADS, HEAD_DIM: headDim, SPLIT: attentionSplit, WINDOW: 0 },
-      buffers: {
-        partial_out: await gpu.upload(out, 'f32'),
-        partial_max_sum: await gpu.upload(maxSum, 'f32'),
-        step: await gpu.step({ singles: [{ tokenRow: 0, table: 0, context: splits * attentionSplit - 1, partial: 0 }] }),
-        y
-      },
-      grid: [NUM_HEADS, 1, 1]
-    })
-    const expected = Float64Array.from({ length: NUM_HEADS * headDim }, (_, i) => {
-      const head = Math.floor(i / headDim)
-      const parts = Array.from({ length: splits }, (_, split) => split * NUM_HEADS + head)
-      const top = Math.max(...parts.map(row => maxSum[2 * row] ?? NaN))
-      const weigh = (row: number): number => Math.exp((maxSum[2 * row] ?? NaN) - top)
-      const sum = parts.reduce((total, row) => total + weigh(row) * (maxSum[2 * row + 1] ?? NaN), 0)
-      return parts.reduce((total, row) => total + weigh(row) * (out[row * headDim + i % headDim] ?? NaN), 0) / sum
-    })
-    // A few roundings and three exponentials of values around one.
-    assertClose(t, await gpu.download(y, NUM_HEADS * headDim, 'f32'), expected, () => 1e-5, `head of ${headDim}`)
-  }
-})
+// In order, a workgroup has 32 threads of four values: one pass, exactly one, two, and two with a ragged end. At once, 128 threads make eight
+// teams of 16, four, three and 8 idle threads, or two; they have fewer splits than teams, as many and one more, and more than threads.
+for (const [kernel, cases] of [
+  [attentionReduce, [[64, 3], [128, 3], [160, 3], [256, 3]]],
+  [attentionMerge, [[64, 2], [64, 8], [64, 9], [128, 4], [160, 3], [256, 5], [64, 130]]]
+] as const) {
+  gpuTest(`${kernel.name}: splits are merged for every value of a head, however wide it is`, gpu, async (t, gpu) => {
+    t.comment(`seed ${SEED}`)
+    const random = new SeededRandom(SEED)
+    for (const [headDim, splits] of cases) {
+      const rows = splits * NUM_HEADS
+      const out = stored(random.normals(rows * headDim), 'f32')
+      const maxSum = stored(Float64Array.from({ length: 2 * rows }, (_, i) => i % 2 === 0 ? random.normals(1)[0] ?? 0 : 1 + i), 'f32')
+      const y = await gpu.poisoned(NUM_HEADS * headDim, 'f32')
+      await gpu.run(kernel, {
+        overrides: { NUM_HEADS, HEAD_DIM: headDim, WINDOW: 0 },
+        buffers: {
+          partial_out: await gpu.upload(out, 'f32'),
+          partial_max_sum: await gpu.upload(maxSum, 'f32'),
+          step: await gpu.step({ splitKeys: attentionSplit, singles: [{ tokenRow: 0, table: 0, context: splits * attentionSplit - 1, partial: 0 }] }),
+          y
+        },
+        grid: [NUM_HEADS, 1, 1]
+      })
+      const expected = Float64Array.from({ length: NUM_HEADS * headDim }, (_, i) => {
+        const head = Math.floor(i / headDim)
+        const parts = Array.from({ length: splits }, (_, split) => split * NUM_HEADS + head)
+        const top = Math.max(...parts.map(row => maxSum[2 * row] ?? NaN))
+        const weigh = (row: number): number => Math.exp((maxSum[2 * row] ?? NaN) - top)
+        const sum = parts.reduce((total, row) => total + weigh(row) * (maxSum[2 * row + 1] ?? NaN), 0)
+        return parts.reduce((total, row) => total + weigh(row) * (out[row * headDim + i % headDim] ?? NaN), 0) / sum
+      })
+      // A few roundings and three exponentials of values around one.
+      assertClose(t, await gpu.download(y, NUM_HEADS * headDim, 'f32'), expected, () => 1e-5, `head of ${headDim}, ${splits} splits`)
+    }
+  })
+}

@@ -5,11 +5,9 @@ import { attentionTileKernel } from '../../../packages/engine/src/kernels/attent
 import type { AttentionTileShape } from '../../../packages/engine/src/kernels/attention/attention-tile.ts'
 import { attentionReduce } from '../../../packages/engine/src/kernels/model-kernels.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
-import { stored } from '../../reference/float16.ts'
-import { pagedAttention } from '../../reference/paged-attention.ts'
-import { pagedKVLength, slotOf, writePagedKV } from '../../reference/paged-kv.ts'
-import type { PagedKVShape } from '../../reference/paged-kv.ts'
 import { F16_ROUNDING, F16_SMALLEST, F32_ROUNDING, assertClose, assertSameBits } from './assert-close.ts'
+import { expected, makeScene, numTokens, queriesFor, rowWidth, singlesOf, tableWords, tilesOf } from './attention-scene.ts'
+import type { AttendingModel, Chunk, Scene } from './attention-scene.ts'
 import { GpuHarness, gpuTest } from './gpu-harness.ts'
 
 const SEED = 20260705
@@ -17,73 +15,19 @@ const gpu = await GpuHarness.open()
 // One key, both sides of a block of 16, of a run of 32, of a split of 128 and of two, and five splits.
 const CONTEXTS = [1, 15, 16, 17, 31, 33, 127, 128, 129, 255, 256, 257, 513]
 
-interface Model extends Omit<AttentionTileShape, 'capped' | 'rolled'> { readonly numKVHeads: number, readonly window?: number, readonly softcap?: number }
-/** Query tokens at consecutive positions of a sequence. */
-interface Chunk { readonly sequence: number, readonly start: number, readonly count: number }
-interface Scene {
-  readonly model: Model
-  readonly storage: StorageType
-  readonly shape: PagedKVShape
-  /** Block tables of the sequences; blocks are shuffled among them all. */
-  readonly tables: ReadonlyArray<readonly number[]>
-  /** NaN in every slot that no sequence uses. */
-  readonly cache: Float64Array
-}
-
-function makeScene (random: SeededRandom, model: Model, storage: StorageType, lengths: readonly number[], blockSize = 16): Scene {
-  const counts = lengths.map(length => Math.ceil(length / blockSize))
-  const numBlocks = counts.reduce((a, b) => a + b, 3)
-  const blocks = random.shuffled(Array.from({ length: numBlocks }, (_, block) => block))
-  const tables = counts.map(count => blocks.splice(0, count))
-  const shape = { numBlocks, blockSize, numKVHeads: model.numKVHeads, headDim: model.headDim }
-  const cache = new Float64Array(pagedKVLength(shape)).fill(NaN)
-  lengths.forEach((length, i) => {
-    const slots = Array.from({ length }, (_, position) => slotOf(tables[i] ?? [], position, blockSize))
-    const values = (): Float64Array => stored(random.normals(length * model.numKVHeads * model.headDim), storage)
-    writePagedKV(cache, shape, values(), values(), slots)
-  })
-  return { model, storage, shape, tables, cache }
-}
-
-function queriesFor (random: SeededRandom, { headDim, group, numKVHeads }: Model, count: number): Float64Array {
-  return stored(random.normals(count * group * numKVHeads * headDim, 1 / Math.sqrt(headDim)), 'f32')
-}
-
-const numTokens = (chunks: readonly Chunk[]): number => chunks.reduce((sum, { count }) => sum + count, 0)
-const rowWidth = ({ headDim, group, numKVHeads }: Model): number => headDim * group * numKVHeads
-
-/** Float64 attention of the same (already scaled) queries. */
-function expected ({ model, shape, tables, cache }: Scene, queries: Float64Array, chunks: readonly Chunk[]): Float64Array {
-  const unscaled = queries.map(x => x * Math.sqrt(model.headDim))
-  return pagedAttention(unscaled, cache, shape, model.group * model.numKVHeads,
-    chunks.map(({ sequence, start, count }) => ({ startPosition: start, numTokens: count, blockTable: tables[sequence] ?? [] })), model)
-}
-
-interface Run { readonly gpu: GpuHarness, readonly scene: Scene, readonly kv: GPUBuffer, readonly queries: Float64Array, readonly chunks: readonly Chunk[], readonly activation?: StorageType }
-
-function tablesOf ({ tables }: Scene): { readonly words: number[], readonly offsets: readonly number[] } {
-  let offset = 0
-  const offsets = tables.map(table => (offset += table.length) - table.length)
-  return { words: tables.flat(), offsets }
-}
+interface Model extends AttendingModel, Omit<AttentionTileShape, 'capped' | 'rolled'> {}
+interface Run { readonly gpu: GpuHarness, readonly scene: Scene<Model>, readonly kv: GPUBuffer, readonly queries: Float64Array, readonly chunks: readonly Chunk[], readonly activation?: StorageType }
 
 /** Attends every chunk in the tile form. */
 async function attendTiles ({ gpu, scene, kv, queries, chunks, activation = 'f32' }: Run): Promise<GPUBuffer> {
   const { model, shape, storage } = scene
-  const tileTokens = model.queries
-  const { words, offsets } = tablesOf(scene)
-  let row = 0
-  const tiles = chunks.flatMap(({ sequence, start, count }) => Array.from({ length: Math.ceil(count / tileTokens) }, (_, i) => {
-    const own = Math.min(tileTokens, count - i * tileTokens)
-    row += own
-    return { firstRow: row - own, count: own, table: offsets[sequence] ?? 0, startPosition: start + i * tileTokens }
-  }))
+  const tiles = tilesOf(scene, chunks, model.queries)
   const y = await gpu.poisoned(queries.length, activation)
   await gpu.run(attentionTileKernel({ ...model, capped: model.softcap !== undefined, rolled: gpu.device.capabilities.software }), {
     storage,
     activation,
     overrides: { NUM_KV_HEADS: model.numKVHeads, BLOCK_SIZE: shape.blockSize, WINDOW: model.window ?? 0, SOFTCAP: model.softcap ?? 1 },
-    buffers: { q: await gpu.upload(queries, 'f32'), kv, step: await gpu.step({ tiles, tables: words }), y },
+    buffers: { q: await gpu.upload(queries, activation), kv, step: await gpu.step({ tiles, tables: tableWords(scene).words }), y },
     grid: [model.numKVHeads, tiles.length + 1, 1]
   })
   return y
@@ -93,31 +37,22 @@ async function attendTiles ({ gpu, scene, kv, queries, chunks, activation = 'f32
 async function attendSingles ({ gpu, scene, kv, queries, chunks, activation = 'f32' }: Run): Promise<GPUBuffer> {
   const { model, shape, storage } = scene
   const numHeads = model.group * model.numKVHeads
-  const { words, offsets } = tablesOf(scene)
-  let partial = 0
-  let mostSplits = 0
-  const singles = chunks.flatMap(({ sequence, start, count }) => Array.from({ length: count }, (_, i) => ({ table: offsets[sequence] ?? 0, context: start + i + 1 })))
-    .map((single, tokenRow) => {
-      const splits = Math.ceil(single.context / attentionSplit)
-      mostSplits = Math.max(mostSplits, splits)
-      partial += splits
-      return { ...single, tokenRow, partial: partial - splits }
-    })
-  const step = await gpu.step({ singles, tables: words })
-  const partialOut = await gpu.poisoned(partial * numHeads * model.headDim, 'f32')
-  const partialMaxSum = await gpu.poisoned(partial * numHeads * 2, 'f32')
+  const { singles, mostSplits, numSplits } = singlesOf(scene, chunks, attentionSplit)
+  const step = await gpu.step({ splitKeys: attentionSplit, singles, tables: tableWords(scene).words })
+  const partialOut = await gpu.poisoned(numSplits * numHeads * model.headDim, 'f32')
+  const partialMaxSum = await gpu.poisoned(numSplits * numHeads * 2, 'f32')
   const y = await gpu.poisoned(queries.length, activation)
   await gpu.run(attentionSplitKernel({ ...model, capped: model.softcap !== undefined, rolled: gpu.device.capabilities.software }), {
     storage,
     activation,
     overrides: { NUM_KV_HEADS: model.numKVHeads, BLOCK_SIZE: shape.blockSize, WINDOW: model.window ?? 0, SOFTCAP: model.softcap ?? 1 },
-    buffers: { q: await gpu.upload(queries, 'f32'), kv, step, partial_out: partialOut, partial_max_sum: partialMaxSum },
+    buffers: { q: await gpu.upload(queries, activation), kv, step, partial_out: partialOut, partial_max_sum: partialMaxSum },
     grid: [mostSplits + 1, model.numKVHeads, singles.length + 1]
   })
   await gpu.run(attentionReduce, {
     storage,
     activation,
-    overrides: { NUM_HEADS: numHeads, HEAD_DIM: model.headDim, SPLIT: attentionSplit, WINDOW: model.window ?? 0 },
+    overrides: { NUM_HEADS: numHeads, HEAD_DIM: model.headDim, WINDOW: model.window ?? 0 },
     buffers: { partial_out: partialOut, partial_max_sum: partialMaxSum, step, y },
     grid: [numHeads, singles.length + 1, 1]
   })
@@ -222,9 +157,9 @@ gpuTest('attention follows a block size of 1 and one that no split is a multiple
   const random = new SeededRandom(SEED)
   const model: Model = { headDim: 32, group: 1, numKVHeads: 2, threads: 64, queries: 8, staged: 128 }
   for (const [blockSize, activation] of [[1, 'f32'], [24, 'f16']] as const) {
-    const scene = makeScene(random, model, 'f32', [260, 30], blockSize)
+    const scene = makeScene(random, model, 'f32', [260, 30], { blockSize })
     const chunks = [{ sequence: 1, start: 20, count: 10 }, { sequence: 0, start: 250, count: 10 }]
-    const queries = queriesFor(random, model, numTokens(chunks))
+    const queries = queriesFor(random, model, numTokens(chunks), activation)
     const reference = expected(scene, queries, chunks)
     const run = { gpu, scene, kv: await gpu.upload(scene.cache, 'f32'), queries, chunks, activation }
     const allowed = (i: number): number => tolerance(model) + (activation === 'f16' ? Math.abs(reference[i] ?? NaN) * F16_ROUNDING + F16_SMALLEST : 0)

@@ -28,6 +28,8 @@ export interface LogitRecord {
 }
 
 export interface StepRecords {
+  /** Keys of a split of single rows; default 128. */
+  readonly splitKeys?: number
   readonly tokens?: readonly TokenRecord[]
   readonly singles?: readonly SingleRecord[]
   readonly tiles?: readonly TileRecord[]
@@ -69,7 +71,7 @@ export const plainLogitRow: LogitRecord = {
 }
 
 /** Sections stand in another order than the packer's and apart from each other: kernels must follow the header. */
-export function stepWords ({ tokens = [], singles = [], tiles = [], logitRows = [], tables = [] }: StepRecords): Uint32Array {
+export function stepWords ({ splitKeys = 128, tokens = [], singles = [], tiles = [], logitRows = [], tables = [] }: StepRecords): Uint32Array {
   const words: number[] = new Array(12).fill(0)
   const section = (records: readonly number[]): number => {
     words.push(...GAP)
@@ -98,7 +100,7 @@ export function stepWords ({ tokens = [], singles = [], tiles = [], logitRows = 
   words.splice(0, 12,
     tokens.length, singles.length, tiles.length, logitRows.length,
     tokensAt / 4, singlesAt / 4, tilesAt / 4, rowsAt / 4,
-    tablesAt, biasAt, 0, 0)
+    tablesAt, biasAt, splitKeys, 0)
   return Uint32Array.from(words)
 }
 

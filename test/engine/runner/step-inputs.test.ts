@@ -8,7 +8,7 @@ import { DEVICE_TOKEN, bitsOf } from '../kernels/step-records.ts'
 import { greedy } from './sequence-driver.ts'
 
 const limits: RunnerLimits = { maxBatchedTokens: 1000, maxSequences: 4, maxLogitRows: 8, maxModelLen: 2000, numKVBlocks: 500, blockSize: 4, vocabSize: 100 }
-const layout = { tileTokens: 4, partialSplits: 6 }
+const layout = { tileTokens: 4, splitKeys: () => 128, partialSplits: 6 }
 
 function aSequence (change: Partial<ForwardSequence> = {}): ForwardSequence {
   return {
@@ -98,6 +98,39 @@ t.test('lone tokens beyond the room for partial results become tiles', async t =
   const { singles, tiles } = unpack(words)
   t.strictSame(singles.map(([row, , context, partial]) => [row, context, partial]), [[0, contexts[0], 0], [1, contexts[1], 2], [2, contexts[2], 5]])
   t.strictSame(tiles.map(([row, count, , start]) => [row, count, start]), [[3, 1, 0]])
+})
+
+t.test('the batch chooses the keys of a split once, by its lone tokens and the longest of their contexts', async t => {
+  const asked: Array<readonly [number, number]> = []
+  const packer = new StepPacker(limits, { ...layout, partialSplits: 12, splitKeys: (singles, longest) => { asked.push([singles, longest]); return 32 * singles } })
+  const lone = (row: number, context: number, change: Partial<ForwardSequence> = {}): ForwardSequence =>
+    aSequence({ id: sequenceId(`${row}`), stateRow: row, tokens: undefined, startPosition: context - 1, blockTable: blocks(Math.ceil(context / 4)), ...change })
+  // The chunk is longer than any; a lone token of a prompt counts like one that is decoded.
+  const chunk = lone(2, 500, { tokens: [1, 2], startPosition: 498 })
+  const { shape, words } = packer.pack(aBatch(lone(0, 64), chunk, lone(1, 65, { tokens: [3] }), lone(3, 129)))
+  t.strictSame(asked, [[3, 129]])
+  t.equal(words[10], 96, 'in the header')
+  const { singles } = unpack(words)
+  t.strictSame(singles.map(([row, , context, partial]) => [row, context, partial]), [[0, 64, 0], [3, 65, 1], [4, 129, 2]], 'records count splits of 96 keys')
+  t.strictSame(shape, { tokens: 5, singles: 3, splits: 2, tiles: 1, logitRows: 4 })
+})
+
+t.test('splits of another size in the next step leave nothing of the last one behind', async t => {
+  let keys = 32
+  const packer = new StepPacker(limits, { ...layout, splitKeys: () => keys })
+  const batch = aBatch(aSequence({ tokens: [1], startPosition: 191, blockTable: blocks(48) }), aSequence({ id: sequenceId('b'), stateRow: 1, tokens: [1], startPosition: 31, blockTable: blocks(8) }))
+  for (const [own, splits, singles, tiles] of [[32, 6, 1, 1], [64, 3, 2, 0], [192, 1, 2, 0], [32, 6, 1, 1]] as const) {
+    keys = own
+    const { shape, words } = packer.pack(batch)
+    t.strictSame([words[10], shape.splits, shape.singles, shape.tiles], [own, splits, singles, tiles], `splits of ${own}`)
+    if (singles === 2) t.equal(unpack(words).singles[1]?.[3], splits, 'the second row\'s partial results follow the first one\'s')
+  }
+})
+
+t.test('a step without lone tokens still says how many keys a split has', async t => {
+  const packer = new StepPacker(limits, { ...layout, splitKeys: (singles, longest) => 32 + singles + longest })
+  const { shape, words } = packer.pack(aBatch(aSequence({ tokens: [1, 2, 3] })))
+  t.strictSame([words[10], shape.singles, shape.splits], [32, 0, 0])
 })
 
 t.test('the largest batch fits the words that were promised', async t => {

@@ -11,6 +11,7 @@ import { untilSignal } from '../cli/until-signal.ts'
 import { batchSettings, engineSettings, modelSettings } from '../config.ts'
 import { startEngine } from '../generation/start-engine.ts'
 import { httpConfigSchema } from '../http-config.ts'
+import { kernelCacheFolder } from '../models/cache/index.ts'
 import { resolveModel, textFolder } from '../models/index.ts'
 import { generationEndpoints } from '../openai/generation-endpoint.ts'
 import type { EndpointContext } from '../openai/generation-endpoint.ts'
@@ -86,7 +87,7 @@ async function run (command: Command, context: CommandContext, { engineEntry }: 
   await using text = disposable(await openTextService(await textFolder(source, context.env)), async service => { await service.close() })
   const loading = createProgressDisplay(context.stderr, silentLogger)
   await using engine = await startEngine({
-    config: engineProcessConfig(settings.model, settings.engine, source, 'silent'),
+    config: engineProcessConfig(settings.model, settings.engine, source, 'silent', kernelCacheFolder(context.env)),
     entry: engineEntry,
     onProgress: progress => { loading.update(progress) }
   }).finally(() => { loading.stop() })

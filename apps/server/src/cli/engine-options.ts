@@ -19,14 +19,18 @@ export function engineOptions (model: ModelConfig, engine: EngineConfig, source:
     kvCacheBytes: engine.kvCacheMemory,
     maxModelLen: engine.maxModelLen,
     maxSequences: engine.maxNumSeqs,
-    maxBatchedTokens: engine.maxNumBatchedTokens ?? AUTO_BATCHED_TOKENS
+    maxBatchedTokens: engine.maxNumBatchedTokens ?? AUTO_BATCHED_TOKENS,
+    deterministic: engine.deterministic
   }
 }
 
-/** Everything an engine process is told. */
-export function engineProcessConfig (model: ModelConfig, engine: EngineConfig, source: ModelSource, logLevel: string): Omit<EngineProcessConfig, 'incarnation'> {
+/**
+ * Everything an engine process is told.
+ * @param tuningFolder where it keeps what it measures about the adapter
+ */
+export function engineProcessConfig (model: ModelConfig, engine: EngineConfig, source: ModelSource, logLevel: string, tuningFolder: string): Omit<EngineProcessConfig, 'incarnation'> {
   return {
-    engine: engineOptions(model, engine, source),
+    engine: { ...engineOptions(model, engine, source), tuningFolder },
     scheduler: { maxBatchedTokens: engine.maxNumBatchedTokens, prefixCaching: engine.prefixCaching },
     logLevel
   }

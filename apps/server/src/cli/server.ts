@@ -9,6 +9,7 @@ import { EngineSupervisor } from '../generation/engine-supervisor.ts'
 import type { EngineCapacity } from '../generation/generation-service.ts'
 import { defaultRestartLimits } from '../generation/restart-policy.ts'
 import type { HttpConfig, ServedModel } from '../http-config.ts'
+import { kernelCacheFolder } from '../models/cache/index.ts'
 import { resolveModel, textFolder } from '../models/index.ts'
 import type { ModelSource } from '../models/index.ts'
 import type { Storage } from '../storage/index.ts'
@@ -89,7 +90,7 @@ export class Server {
     this.#supervisor = new EngineSupervisor({
       entry: environment.engineEntry,
       execArgv: environment.execArgv,
-      config: engineProcessConfig(model, engine, source, log.logLevel),
+      config: engineProcessConfig(model, engine, source, log.logLevel, kernelCacheFolder(parts.context.env)),
       queue: { maxRequests: operation.maxQueuedRequests, maxTokens: operation.maxQueuedTokens },
       stallTimeoutMs: operation.stallTimeoutSeconds * 1000,
       loadTimeoutMs: operation.loadTimeoutSeconds * 1000,

@@ -55,7 +55,7 @@ const ASSUMED = {
   capabilities: {
     f16: true, subgroups: true, timestamps: false, subgroupMatrix: false, software: false, maxBindingBytes: 2 ** 31 - 4, maxWorkgroupThreads: 1024, maxWorkgroupBytes: 32_768
   },
-  report: { name: 'such an adapter' }
+  report: { name: 'such an adapter', subgroupMaxSize: 0 }
 } as const
 
 const ENOUGH: HostMemory = { freeBytes: Infinity, totalBytes: Infinity }

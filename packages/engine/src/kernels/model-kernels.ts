@@ -54,16 +54,16 @@ export const ropeKVWrite = defineKernel({
 export const attentionReduce = defineKernel({
   name: 'attention_reduce',
   bindings: { partial_out: 'read', partial_max_sum: 'read', step: 'read', y: 'read_write' },
-  overrides: ['NUM_HEADS', 'HEAD_DIM', 'SPLIT', 'WINDOW'],
+  overrides: ['NUM_HEADS', 'HEAD_DIM', 'WINDOW'],
   wgsl: readShader('attention_reduce')
 })
 
-/** Draws a token, or scores a given one, for every logit row. */
-export const sample = defineKernel({
-  name: 'sample',
-  bindings: { logits: 'read', step: 'read', adjusted: 'read_write', counts: 'read_write', sampled: 'read_write', results: 'read_write' },
-  overrides: ['VOCAB', 'THREADS', 'RESULT_WORDS'],
-  wgsl: readShader('sample')
+/** The same for rows of more than one split, in an order that depends on how many there are. Heads of at most 512. */
+export const attentionMerge = defineKernel({
+  name: 'attention_merge',
+  bindings: { partial_out: 'read', partial_max_sum: 'read', step: 'read', y: 'read_write' },
+  overrides: ['NUM_HEADS', 'HEAD_DIM', 'WINDOW'],
+  wgsl: readShader('attention_merge')
 })
 
 /** Random weights made on the device. */

@@ -25,9 +25,13 @@ export function shaderPrelude (capabilities: DeviceCapabilities, storage: Storag
   if (capabilities.subgroups) lines.push('enable subgroups;')
   if (usesMatrix) lines.push('enable chromium_experimental_subgroup_matrix;')
   lines.push(`alias elem = ${storage};`, `alias elem4 = vec4<${storage}>;`, `alias act = ${activation};`, `alias act4 = vec4<${activation}>;`,
-    // Largest value an activation may take before it is stored: beyond it f16 would be infinite.
-    `const ACT_MAX = ${activation === 'f16' ? '65504.0' : '3.4028234e38'};`)
+    // Largest value that may be stored: beyond it f16 would be infinite.
+    `const ACT_MAX = ${largest(activation)};`, `const ELEM_MAX = ${largest(storage)};`)
   if (/var<storage, read> step\b/.test(wgsl)) lines.push(stepInputs)
   if (/\bworkgroup_(sum|max)\b/.test(wgsl)) lines.push(capabilities.subgroups ? reduceSubgroup : reduceWorkgroup)
   return lines.join('\n') + '\n'
+}
+
+function largest (type: StorageType): string {
+  return type === 'f16' ? '65504.0' : '3.4028234e38'
 }

@@ -2,6 +2,7 @@ import type { RunnerLimits } from '../contract.ts'
 import type { StorageAllocator } from '../device/storage-allocator.ts'
 import type { StorageType } from '../engine.ts'
 import { attentionSplit } from '../kernels/attention/attention-order.ts'
+import { sampleParts } from '../kernels/sample-kernels.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import { resultWords } from '../step-inputs.ts'
 
@@ -15,7 +16,7 @@ export interface ActivationBuffers {
   readonly normed: GPUBuffer
   /** `[T][q | k | v]` f32. */
   readonly qkv: GPUBuffer
-  /** `[T][query head][D]` f32, rotated and scaled. */
+  /** `[T][query head][D]` act, rotated and scaled. */
   readonly q: GPUBuffer
   /** `[T][query head][D]` act. */
   readonly attended: GPUBuffer
@@ -30,9 +31,11 @@ export interface ActivationBuffers {
   readonly partialMaxSum: GPUBuffer
   /** `[L][hidden]` act. */
   readonly headInput: GPUBuffer
-  /** `[L][vocab]` f32, and a copy for the sampler to change. */
+  /** `[L][vocab]` f32. */
   readonly logits: GPUBuffer
+  /** `[L][adjustedLength]` f32, logits as biases and penalties change them, and `[L][scanLength]` u32 (sample-kernels.ts). */
   readonly adjusted: GPUBuffer
+  readonly scan: GPUBuffer
   /** `[state row][vocab]` u32 penalty counts. */
   readonly counts: GPUBuffer
   /** `[state row]` u32, the last sampled token. */
@@ -44,14 +47,17 @@ export interface ActivationBuffers {
 /** Partial results of split attention are capped: rows beyond are attended as tiles, more slowly and with the same bits. */
 const MAX_PARTIAL_BYTES = 128 << 20
 
+/** A few long sequences are cut into more splits than whole ones of `attentionSplit`, to keep the device busy. */
+const LEAST_PARTIAL_SPLITS = 256
+
 /** Splits that the partial buffers hold. */
 export function partialSplits (config: ModelConfig, limits: Pick<RunnerLimits, 'maxModelLen' | 'maxSequences'>, maxBindingBytes: number): number {
   const perSplit = config.numHeads * config.headDim * 4
-  const wanted = limits.maxSequences * Math.ceil(limits.maxModelLen / attentionSplit)
+  const wanted = Math.max(LEAST_PARTIAL_SPLITS, limits.maxSequences * Math.ceil(limits.maxModelLen / attentionSplit))
   return Math.max(1, Math.min(wanted, Math.floor(Math.min(MAX_PARTIAL_BYTES, maxBindingBytes) / perSplit)))
 }
 
-/** Matrix kernels work in tiles of rows: rows past the last are computed and never used. */
+/** Matrix kernels work in tiles of rows: rows past the last are computed and never used. A tile of queries may begin at any row. */
 const ROW_PADDING = 128
 
 /** @throws OutOfDeviceMemoryError */
@@ -67,13 +73,14 @@ export async function createActivationBuffers (
   const rows = Math.ceil(limits.maxLogitRows / ROW_PADDING) * ROW_PADDING
   const attended = config.numHeads * config.headDim
   const splits = partialSplits(config, limits, device.capabilities.maxBindingBytes)
+  const { adjustedLength, scanLength } = sampleParts(config.vocabSize)
   const create = (label: string, bytes: number): Promise<GPUBuffer> => device.createStorage(label, bytes)
   return {
     step: await create('step inputs', 4 * stepWords),
     residual: await create('residual', 4 * tokens * config.hiddenSize),
     normed: await create('normed', act * tokens * config.hiddenSize),
     qkv: await create('qkv', 4 * tokens * (config.numHeads + 2 * config.numKVHeads) * config.headDim),
-    q: await create('q', 4 * tokens * attended),
+    q: await create('q', act * (tokens + ROW_PADDING) * attended),
     attended: await create('attended', act * tokens * attended),
     gated: await create('gated', config.layers.some(({ mlp }) => mlp === 'dense') ? act * tokens * config.intermediateSize : 0),
     branch: await create('branch', config.norm.placement === 'before' ? 0 : 4 * tokens * config.hiddenSize),
@@ -82,7 +89,8 @@ export async function createActivationBuffers (
     partialMaxSum: await create('attention maxima', 8 * splits * config.numHeads),
     headInput: await create('head input', act * rows * config.hiddenSize),
     logits: await create('logits', 4 * limits.maxLogitRows * config.vocabSize),
-    adjusted: await create('adjusted logits', 4 * limits.maxLogitRows * config.vocabSize),
+    adjusted: await create('adjusted logits', 4 * limits.maxLogitRows * adjustedLength),
+    scan: await create('scan of logits', 4 * limits.maxLogitRows * scanLength),
     counts: await create('penalty counts', 4 * limits.maxSequences * config.vocabSize),
     sampled: await create('sampled tokens', 4 * limits.maxSequences),
     results: await create('results', 4 * limits.maxLogitRows * resultWords)

@@ -1,8 +1,9 @@
 import type { GpuDevice } from '../device/gpu-device.ts'
-import type { AttentionTileShape } from '../kernels/attention/attention-tile.ts'
+import type { ProductTable } from '../kernels/matmul/product-table.ts'
 import type { PipelineCache } from '../kernels/pipeline-cache.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import type { ActivationBuffers } from './activation-buffers.ts'
+import type { AttentionPlan } from './attention-plan.ts'
 
 /** What every layer of a model is built from. */
 export interface LayerContext {
@@ -11,5 +12,9 @@ export interface LayerContext {
   readonly config: ModelConfig
   readonly buffers: ActivationBuffers
   readonly blockSize: number
-  readonly tile: AttentionTileShape
+  readonly attention: AttentionPlan
+  /** Every kernel of a weight sums in one order, whatever the batch. */
+  readonly deterministic: boolean
+  /** What was measured on this adapter; shapes that it lacks follow rules. */
+  readonly products: ProductTable
 }

@@ -1,10 +1,11 @@
 import type { CommandList } from '../kernels/command-list.ts'
 import { matmulVariants } from '../kernels/matmul/matmul-variants.ts'
-import type { matmulBindings } from '../kernels/matmul/matmul-interface.ts'
+import type { matmulBindings, matmulOverrides } from '../kernels/matmul/matmul-interface.ts'
+import type { ProductTable } from '../kernels/matmul/product-table.ts'
 import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import type { Pipeline, PipelineCache } from '../kernels/pipeline-cache.ts'
 import type { GpuDevice } from '../device/gpu-device.ts'
-import type { LinearWeight } from '../weights/linear-weight.ts'
+import type { LinearWeight, WeightPart } from '../weights/linear-weight.ts'
 
 type MatmulBindings = typeof matmulBindings
 
@@ -15,6 +16,8 @@ interface Variant {
   readonly columns: number
   /** Most rows of x this variant is chosen for. */
   readonly upTo: number
+  /** Workgroups run along rows first, so that those that run together share W. */
+  readonly rowsFirst: boolean
   readonly pipelines: ReadonlyArray<Pipeline<MatmulBindings>>
 }
 
@@ -29,12 +32,29 @@ export interface LinearBuffers {
 export interface LinearOptions {
   readonly device: GpuDevice
   readonly pipelines: PipelineCache
+  readonly deterministic: boolean
+  readonly products: ProductTable
   /** Rows of x are logit rows, not tokens. */
   readonly logitRows: boolean
   readonly biased: boolean
   /** Multiplies each output; default 1. */
   readonly scale?: number
   readonly softcap?: number | undefined
+}
+
+/** The overrides of a matrix kernel for one part of a weight. */
+export function linearOverrides (weight: LinearWeight, part: WeightPart, { logitRows, biased, scale = 1, softcap = 0 }: LinearOptions): Record<typeof matmulOverrides[number], number> {
+  return {
+    K: weight.k,
+    N: part.columns * (weight.gated ? 2 : 1),
+    FIRST_COLUMN: part.firstColumn,
+    COLUMNS: weight.columns,
+    OWN_COLUMNS: part.columns,
+    LOGIT_ROWS: Number(logitRows),
+    BIAS: Number(biased),
+    SCALE: scale,
+    SOFTCAP: softcap
+  }
 }
 
 /** A projection bound to its input and output; `record` chooses the variant for the number of rows. */
@@ -62,19 +82,9 @@ export class Linear {
     options: LinearOptions,
     buffers: LinearBuffers
   ): Promise<Linear> {
-    const variants = await Promise.all(matmulVariants(weight, epilogue, options.device).map(async ({ kernel, rows, columns, upTo }) => {
-      const pipelines = await Promise.all(weight.parts.map(part => options.pipelines.get(kernel, {
-        K: weight.k,
-        N: part.columns * (weight.gated ? 2 : 1),
-        FIRST_COLUMN: part.firstColumn,
-        COLUMNS: weight.columns,
-        OWN_COLUMNS: part.columns,
-        LOGIT_ROWS: Number(options.logitRows),
-        BIAS: Number(options.biased),
-        SCALE: options.scale ?? 1,
-        SOFTCAP: options.softcap ?? 0
-      })))
-      return { rows, columns, upTo, pipelines }
+    const variants = await Promise.all(matmulVariants(weight, epilogue, options.device, options.deterministic, options.products).map(async ({ kernel, rows, columns, upTo, rowsFirst = false }) => {
+      const pipelines = await Promise.all(weight.parts.map(part => options.pipelines.get(kernel, linearOverrides(weight, part, options))))
+      return { rows, columns, upTo, rowsFirst, pipelines }
     }))
     return new Linear(label, weight, variants, buffers)
   }
@@ -87,7 +97,9 @@ export class Linear {
       const pipeline = variant.pipelines[i]
       const group = this.#groups[i]
       if (pipeline === undefined || group === undefined) return
-      list.dispatch(this.#label, pipeline, group, [Math.ceil(part.columns / variant.columns), Math.ceil(rows / variant.rows), 1])
+      const alongColumns = Math.ceil(part.columns / variant.columns)
+      const alongRows = Math.ceil(rows / variant.rows)
+      list.dispatch(this.#label, pipeline, group, variant.rowsFirst ? [alongRows, alongColumns, 1] : [alongColumns, alongRows, 1])
     })
   }
 }

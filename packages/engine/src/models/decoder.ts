@@ -1,15 +1,18 @@
-import { Attention } from '../layers/attention.ts'
+import { createAttention } from '../layers/attention.ts'
+import type { BindAttention } from '../layers/attention.ts'
 import { ExpertMlp } from '../layers/expert-mlp.ts'
 import type { ExpertMlpWeights } from '../layers/expert-mlp.ts'
 import type { ExpertBuffers } from '../layers/expert-buffers.ts'
 import type { LayerContext } from '../layers/layer-context.ts'
 import { Linear } from '../layers/linear.ts'
+import { createNormedLinear } from '../layers/normed-linear.ts'
 import { createBranchNorm, createFinalNorm, createInputNorm, createQKNorm } from '../layers/norms.ts'
 import type { Recorder } from '../layers/norms.ts'
 import type { LinearWeight } from '../weights/linear-weight.ts'
 import type { CommandList } from '../kernels/command-list.ts'
 import { embedding, ropeKVWrite } from '../kernels/model-kernels.ts'
 import { layoutNumber } from '../kernels/matmul/weight-layout.ts'
+import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import type { StepShape } from '../step-inputs.ts'
 import { expertConfig } from './expert-layer.ts'
 
@@ -59,8 +62,8 @@ export interface DecoderMemory {
 
 /**
  * A decoder-only transformer as a list of dispatches, then the head for the rows that need logits. All families are this one, told
- * apart by their configuration. Reads the step inputs and writes `buffers.logits`; every kernel is batch invariant, so a token's
- * logits depend on its own sequence alone.
+ * apart by their configuration. Reads the step inputs and writes `buffers.logits`; where kernels are deterministic, a token's
+ * logits depend on its own sequence alone, to the bit.
  */
 export class Decoder {
   readonly #recorders: readonly Recorder[]
@@ -72,26 +75,27 @@ export class Decoder {
   /** Compiles every kernel variant the model can use. */
   static async create (context: LayerContext, weights: DecoderWeights, memory: DecoderMemory): Promise<Decoder> {
     const { config, pipelines, buffers, device } = context
-    const attentions = new Map<number | undefined, Attention>()
+    const attentions = new Map<number | undefined, BindAttention>()
     for (const { window } of config.layers) {
-      if (!attentions.has(window)) attentions.set(window, await Attention.create(context, window))
+      if (!attentions.has(window)) attentions.set(window, await createAttention(context, window))
     }
     const recorders = [...await createEmbedding(context, weights.embedding)]
     for (const [i, layer] of weights.layers.entries()) {
       const attention = attentions.get(config.layers[i]?.window)
       if (attention === undefined) throw new TypeError(`layer ${i} has no configuration`)
-      recorders.push(...await createAttention(context, layer, i, attention, memory), ...await createMlp(context, layer, memory))
+      recorders.push(...await createAttentionBlock(context, layer, i, attention, memory), ...await createMlp(context, layer, memory))
     }
-    const head = await Linear.create('head', weights.head, 'store', {
-      device,
-      pipelines,
-      logitRows: true,
-      biased: false,
-      scale: config.logitScale,
-      softcap: config.logitSoftcap
-    }, { x: buffers.headInput, y: buffers.logits, step: buffers.step, bias: buffers.nothing })
-    recorders.push(await createFinalNorm(context, weights.finalNorm))
-    recorders.push((list, shape) => { if (shape.logitRows > 0) head.record(list, shape.logitRows) })
+    const head = await createNormedLinear(context, {
+      label: 'head',
+      norm: await createFinalNorm(context, weights.finalNorm),
+      normWeight: weights.finalNorm,
+      weight: weights.head,
+      epilogue: 'store',
+      options: { device, pipelines, deterministic: context.deterministic, products: context.products, logitRows: true, biased: false, scale: config.logitScale, softcap: config.logitSoftcap },
+      buffers: { x: buffers.headInput, y: buffers.logits, step: buffers.step, bias: buffers.nothing },
+      rows: shape => shape.logitRows
+    })
+    recorders.push((list, shape) => { if (shape.logitRows > 0) head(list, shape) })
     return new Decoder(recorders)
   }
 
@@ -109,7 +113,7 @@ async function createEmbedding ({ config, pipelines, buffers }: LayerContext, { 
   }))
 }
 
-async function createAttention (context: LayerContext, layer: DecoderLayerWeights, index: number, attention: Attention, { kv, rotations }: DecoderMemory): Promise<Recorder[]> {
+async function createAttentionBlock (context: LayerContext, layer: DecoderLayerWeights, index: number, attention: BindAttention, { kv, rotations }: DecoderMemory): Promise<Recorder[]> {
   const { config, pipelines, buffers, blockSize } = context
   const { numHeads, numKVHeads, headDim, rotaries } = config
   const keysValues = kv[index]
@@ -126,11 +130,9 @@ async function createAttention (context: LayerContext, layer: DecoderLayerWeight
   const rotation = (rotary === undefined ? undefined : rotations[rotary]) ?? buffers.nothing
   const ropeGroup = rope.bind({ qkv: buffers.qkv, rotation, step: buffers.step, q: buffers.q, kv: keysValues })
   const pairs = (numHeads + 2 * numKVHeads) * headDim / 2
-  const qkv = await createLinear(context, 'qkv', layer.qkv, 'store', { x: buffers.normed, y: buffers.qkv })
-  const attend = attention.bind(keysValues)
+  const attend = attention(keysValues)
   return [
-    await createInputNorm(context, 'attention_norm', layer.beforeAttention),
-    (list, shape) => qkv.record(list, shape.tokens),
+    await createFromResidual(context, 'qkv', await createInputNorm(context, 'attention_norm', layer.beforeAttention), layer.beforeAttention, layer.qkv, 'store', buffers.qkv),
     await createQKNorm(context, layer.qkNorm),
     (list, shape) => list.dispatch('rope_kv_write', rope, ropeGroup, [Math.ceil(pairs / 64), shape.tokens, 1]),
     attend,
@@ -148,30 +150,34 @@ async function createMlp (context: LayerContext, layer: DecoderLayerWeights, mem
     const experts = await ExpertMlp.create(context, expertConfig(config), mlp, memory.experts)
     return [norm, (list, shape) => experts.record(list, shape)]
   }
-  const gateUp = await createLinear(context, 'gate_up', mlp.gateUp, config.activation === 'silu' ? 'silu-gate' : 'gelu-gate', { x: buffers.normed, y: buffers.gated })
   return [
-    norm,
-    (list, shape) => gateUp.record(list, shape.tokens),
+    await createFromResidual(context, 'gate_up', norm, layer.beforeMlp, mlp.gateUp, config.activation === 'silu' ? 'silu-gate' : 'gelu-gate', buffers.gated),
     await createBranch(context, 'down', mlp.down, buffers.gated),
     await createBranchNorm(context, 'mlp_post_norm', layer.afterMlp)
   ]
 }
 
-/** The last projection of attention or MLP: into the residual stream, or beside it where a norm comes between. */
-async function createBranch (context: LayerContext, label: string, projection: ProjectionWeights, x: GPUBuffer): Promise<Recorder> {
-  const { config, buffers } = context
-  const direct = config.norm.placement === 'before'
-  const linear = await createLinear(context, label, projection, direct ? 'residual' : 'store', { x, y: direct ? buffers.residual : buffers.branch }, config.residualScale)
-  return (list, shape) => linear.record(list, shape.tokens)
+/** A projection of the normalised residual stream. */
+async function createFromResidual (context: LayerContext, label: string, norm: Recorder, normWeight: GPUBuffer | undefined, { weight, bias }: ProjectionWeights, epilogue: Epilogue, y: GPUBuffer): Promise<Recorder> {
+  const { device, pipelines, buffers, deterministic, products } = context
+  return await createNormedLinear(context, {
+    label,
+    norm,
+    normWeight,
+    weight,
+    epilogue,
+    options: { device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined },
+    buffers: { x: buffers.normed, y, step: buffers.step, bias: bias ?? buffers.nothing },
+    rows: shape => shape.tokens
+  })
 }
 
-async function createLinear (
-  { device, pipelines, buffers }: LayerContext,
-  label: string,
-  { weight, bias }: ProjectionWeights,
-  epilogue: Parameters<typeof Linear.create>[2],
-  { x, y }: { readonly x: GPUBuffer, readonly y: GPUBuffer },
-  scale = 1
-): Promise<Linear> {
-  return await Linear.create(label, weight, epilogue, { device, pipelines, logitRows: false, biased: bias !== undefined, scale }, { x, y, step: buffers.step, bias: bias ?? buffers.nothing })
+/** The last projection of attention or MLP: into the residual stream, or beside it where a norm comes between. */
+async function createBranch (context: LayerContext, label: string, { weight, bias }: ProjectionWeights, x: GPUBuffer): Promise<Recorder> {
+  const { config, device, pipelines, buffers, deterministic, products } = context
+  const direct = config.norm.placement === 'before'
+  const linear = await Linear.create(label, weight, direct ? 'residual' : 'store', {
+    device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined, scale: config.residualScale
+  }, { x, y: direct ? buffers.residual : buffers.branch, step: buffers.step, bias: bias ?? buffers.nothing })
+  return (list, shape) => linear.record(list, shape.tokens)
 }

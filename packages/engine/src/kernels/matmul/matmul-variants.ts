@@ -1,27 +1,26 @@
 import type { GpuDevice } from '../../device/gpu-device.ts'
 import type { LinearWeight } from '../../weights/linear-weight.ts'
-import type { Kernel } from '../define-kernel.ts'
+import { fastVariants } from './fast-variants.ts'
 import { fmaMatmul } from './fma-matmul.ts'
+import { MANY_COLUMNS } from './matmul-variant.ts'
+import type { MatmulVariant } from './matmul-variant.ts'
 import { mmaFlat } from './mma-flat.ts'
 import { mmaTile, mmaTileColumns, mmaTileRows } from './mma-tile.ts'
-import type { matmulBindings, matmulOverrides } from './matmul-interface.ts'
+import type { ProductTable } from './product-table.ts'
 import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
 
-export interface MatmulVariant {
-  readonly kernel: Kernel<typeof matmulBindings, typeof matmulOverrides[number]>
-  readonly rows: number
-  readonly columns: number
-  readonly upTo: number
-}
-
 /**
- * The kernels that may compute a weight's products, by ascending number of rows they are for. All of one weight's variants sum
- * in the same order, so which one runs is a matter of speed alone.
+ * The kernels that may compute a weight's products, by ascending number of rows they are for. With `deterministic` all of one
+ * weight's variants sum in the same order, so which one runs is a matter of speed alone.
+ * @param table what was measured on the adapter, where it was
  */
-export function matmulVariants (weight: Pick<LinearWeight, 'k' | 'columns' | 'layout'>, epilogue: Epilogue, device: GpuDevice): MatmulVariant[] {
-  if (weight.layout === 'tiled') return mmaVariants(weight.columns, weight.k, epilogue, device.report.subgroupMaxSize)
-  return device.capabilities.software ? softwareVariants(epilogue) : fmaVariants(weight.k, epilogue)
+export function matmulVariants (weight: Pick<LinearWeight, 'k' | 'columns' | 'layout'>, epilogue: Epilogue, device: GpuDevice, deterministic: boolean, table?: ProductTable): MatmulVariant[] {
+  const { capabilities, report } = device
+  if (weight.layout === 'interleaved') return capabilities.software ? softwareVariants(epilogue) : fmaVariants(weight.k, epilogue)
+  return deterministic
+    ? orderedVariants(weight.columns, weight.k, epilogue, report.subgroupMaxSize)
+    : fastVariants(weight.columns, weight.k, epilogue, capabilities, table)
 }
 
 /**
@@ -48,9 +47,6 @@ function fmaVariants (k: number, epilogue: Epilogue): MatmulVariant[] {
   return [...few, { kernel: fmaMatmul({ rows: 16, columns: 64, splits, parallelSplits: false, epilogue }), rows: 16, columns: 64, upTo: Infinity }]
 }
 
-/** So many outputs fill the device without cutting K. */
-const MANY_COLUMNS = 32_768
-
 /**
  * Parts K is cut into on tensor cores, by the weight's shape alone: enough to fill the device with a few rows, whole steps of two
  * tiles each, so that every kernel can cut there.
@@ -66,10 +62,11 @@ export function fitsMma (sizes: readonly number[]): boolean {
 }
 
 /**
- * The choices were measured on an H200 (docs/decisions/2026-11-21-tensor-core-products.md): few rows are bound by the weight's
- * bytes and take flat kernels with many loads in flight; from a few hundred rows on staging through workgroup memory pays.
+ * One order of summation for all. The choices were measured on an H200 (docs/decisions/2026-11-21-tensor-core-products.md): few rows
+ * are bound by the weight's bytes and take flat kernels with many loads in flight; from a few hundred rows on staging through
+ * workgroup memory pays.
  */
-function mmaVariants (columns: number, k: number, epilogue: Epilogue, subgroup: number): MatmulVariant[] {
+function orderedVariants (columns: number, k: number, epilogue: Epilogue, subgroup: number): MatmulVariant[] {
   const splits = mmaSplits(columns, k)
   const teams = splits === 1 ? 2 : 1
   const flat = (rowTiles: number, columnTiles: number, ahead: number, upTo: number): MatmulVariant => ({

@@ -1,0 +1,96 @@
+import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
+import { MANY_COLUMNS } from './matmul-variant.ts'
+import type { MatmulVariant } from './matmul-variant.ts'
+import { productKey, productVariant } from './product-table.ts'
+import type { ProductTable } from './product-table.ts'
+import { isGated } from './weight-layout.ts'
+import type { Epilogue } from './weight-layout.ts'
+
+/** Subgroups along rows, columns and K; tiles a subgroup accumulates along rows and columns; K staged at a time. */
+type Grid = readonly [rowGroups: number, columnGroups: number, depthGroups: number, rowTiles: number, columnTiles: number, depth: number]
+
+interface Choice {
+  readonly upTo: number
+  /** The first that divides K and fits the adapter is taken. */
+  readonly grids: readonly Grid[]
+}
+
+/** What any weight can be computed with, whatever its K (a multiple of 32). */
+const ANY: readonly Grid[] = [[2, 2, 1, 2, 2, 64], [2, 2, 1, 2, 2, 32]]
+
+/** Sixteen rows. */
+const FEW: readonly Grid[] = [[1, 1, 8, 1, 1, 128], [1, 1, 4, 1, 1, 64], [1, 2, 2, 1, 1, 32]]
+
+/** Few outputs: K is cut among a workgroup's subgroups until rows alone fill the device. */
+const narrow: readonly Choice[] = [
+  { upTo: 16, grids: [[1, 1, 8, 1, 1, 512], ...FEW] },
+  { upTo: 32, grids: [[1, 1, 8, 2, 1, 128], [1, 1, 4, 2, 1, 64], [1, 2, 2, 2, 1, 32]] },
+  { upTo: 64, grids: [[1, 1, 8, 4, 1, 128], [2, 1, 4, 1, 2, 64], [2, 2, 2, 1, 2, 32]] },
+  { upTo: 128, grids: [[1, 1, 8, 4, 2, 128], [2, 1, 4, 2, 2, 64], [2, 2, 2, 2, 2, 32]] },
+  { upTo: 512, grids: [[2, 2, 2, 4, 2, 64], ...ANY] },
+  { upTo: Infinity, grids: [[2, 4, 1, 4, 4, 32], [2, 2, 1, 4, 4, 32], ...ANY] }
+]
+
+/** Long K beside few outputs: more subgroups share it. */
+const deep: readonly Choice[] = [
+  { upTo: 16, grids: [[1, 1, 8, 1, 1, 512], [1, 1, 16, 1, 1, 256], ...FEW] },
+  { upTo: 32, grids: [[1, 1, 16, 2, 1, 256], [1, 1, 8, 2, 1, 128]] },
+  { upTo: 64, grids: [[2, 1, 4, 1, 2, 128], [2, 1, 4, 1, 2, 64]] }
+]
+
+const middling: readonly Choice[] = [
+  { upTo: 16, grids: FEW },
+  ...narrow.slice(1, 2),
+  { upTo: 64, grids: [[1, 1, 8, 4, 2, 128], ...narrow[2]?.grids ?? []] },
+  { upTo: 128, grids: [[2, 2, 2, 2, 2, 128], ...narrow[3]?.grids ?? []] },
+  { upTo: Infinity, grids: [[2, 4, 1, 4, 2, 64], [2, 4, 1, 4, 4, 32], ...ANY] }
+]
+
+const wide: readonly Choice[] = [
+  { upTo: 16, grids: [[1, 2, 2, 1, 2, 64], [1, 2, 2, 1, 2, 32]] },
+  { upTo: 32, grids: [[1, 2, 2, 2, 2, 64], [1, 2, 2, 2, 2, 32]] },
+  { upTo: 64, grids: [[2, 4, 1, 2, 2, 64], [2, 4, 1, 2, 2, 32]] },
+  { upTo: 128, grids: [[2, 2, 2, 4, 2, 64], ...ANY] },
+  { upTo: Infinity, grids: [[2, 4, 1, 4, 4, 32], [2, 2, 1, 4, 4, 32], ...ANY] }
+]
+
+const head: readonly Choice[] = [
+  ...wide.slice(0, 1),
+  { upTo: 32, grids: [[1, 2, 1, 2, 4, 32]] },
+  { upTo: Infinity, grids: [[2, 2, 1, 4, 4, 32], ...ANY] }
+]
+
+/**
+ * FlashDecoding++'s heuristic dataflow: by a weight's shape and the number of rows, a matrix-vector kernel, a flat product whose
+ * workgroups cut K, or tiles. What was measured on the adapter itself comes first (tuning/); the rules here were measured on an
+ * H100 (docs/decisions/2026-11-26-fast-products.md). The order of summation differs between them: a row's last bits depend on how
+ * many rows it is computed with.
+ */
+export function fastVariants (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities, table: ProductTable = {}): MatmulVariant[] {
+  const measured = (table[productKey(columns, k, epilogue)] ?? []).flatMap(choice => productVariant(choice, k, epilogue, capabilities) ?? [])
+  const last = measured.at(-1)
+  if (last !== undefined) return [...measured.slice(0, -1), { ...last, upTo: Infinity }]
+  const gated = isGated(epilogue)
+  const choices = columns >= MANY_COLUMNS
+    ? head
+    : gated || columns > 6144 ? wide : columns > 2560 && k <= 4096 ? middling : k >= 4096 ? [...deep, ...narrow.slice(3)] : narrow
+  const staged = choices.flatMap(({ upTo, grids }) => {
+    for (const grid of [...grids, ...ANY]) {
+      const variant = productVariant({ upTo, kernel: ['staged', ...grid] }, k, epilogue, capabilities)
+      if (variant !== undefined) return [variant]
+    }
+    return []
+  })
+  return [...vectorVariants(columns, k, epilogue, capabilities), ...staged]
+}
+
+/** Parts K is cut into for a single row: a tile's eight loads for each, and no more subgroups than fill the device. */
+export function vectorSplits (columns: number, k: number): number {
+  return columns >= MANY_COLUMNS ? 8 : 2 ** Math.min(5, Math.max(1, Math.floor(Math.log2(k / 16 / 8))))
+}
+
+/** One row: bound by the weight's bytes, so many subgroups, each with eight loads under way. */
+function vectorVariants (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities): MatmulVariant[] {
+  const vector = (rows: number, splits: number): MatmulVariant[] => [productVariant({ upTo: rows, kernel: ['vector', rows, splits] }, k, epilogue, capabilities) ?? []].flat()
+  return isGated(epilogue) ? [...vector(1, vectorSplits(columns, k)), ...vector(4, 8)] : vector(1, vectorSplits(columns, k))
+}

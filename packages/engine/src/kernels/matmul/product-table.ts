@@ -1,0 +1,51 @@
+import { gemvTiled } from './gemv-tiled.ts'
+import type { MatmulVariant } from './matmul-variant.ts'
+import { mmaStaged, mmaStagedBytes, mmaStagedColumns, mmaStagedRows } from './mma-staged.ts'
+import type { MmaStagedShape } from './mma-staged.ts'
+import { isGated } from './weight-layout.ts'
+import type { Epilogue } from './weight-layout.ts'
+import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
+
+/** A product's kernel as plain data. */
+export type ProductKernel =
+  /** gemvTiled: rows of x, parts of K. */
+  | readonly ['vector', rows: number, splits: number]
+  /** mmaStaged: subgroups along rows, columns and K; tiles a subgroup accumulates along rows and columns; K staged at a time. */
+  | readonly ['staged', rowGroups: number, columnGroups: number, depthGroups: number, rowTiles: number, columnTiles: number, depth: number]
+
+/** Which kernel computes a weight's products with up to so many rows. */
+export interface ProductChoice {
+  readonly upTo: number
+  readonly kernel: ProductKernel
+}
+
+/** Choices by ascending `upTo` for each shape of a weight, by `productKey`. */
+export type ProductTable = Readonly<Record<string, readonly ProductChoice[]>>
+
+/** Stands for any number of rows in a table, which is JSON. */
+export const ANY_ROWS = 2 ** 31
+
+/** @param columns output columns, of a gated weight half of its rows */
+export function productKey (columns: number, k: number, epilogue: Epilogue): string {
+  return `${columns} x ${k}${isGated(epilogue) ? ' gated' : ''}`
+}
+
+/** The kernel for a weight of this K, or undefined where it does not divide K or does not fit the adapter. */
+export function productVariant (
+  { upTo, kernel }: ProductChoice,
+  k: number,
+  epilogue: Epilogue,
+  { maxWorkgroupBytes, maxWorkgroupThreads }: Pick<DeviceCapabilities, 'maxWorkgroupBytes' | 'maxWorkgroupThreads'>
+): MatmulVariant | undefined {
+  if (kernel[0] === 'vector') {
+    const [, rows, splits] = kernel
+    if (32 * splits > maxWorkgroupThreads) return undefined
+    return { kernel: gemvTiled({ rows, splits, ahead: 8, subgroup: 32, epilogue }), rows, columns: 16, upTo }
+  }
+  const [, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth] = kernel
+  const shape: MmaStagedShape = {
+    rowGroups, columnGroups, depthGroups, rowTiles, columnTiles: isGated(epilogue) ? Math.max(2, columnTiles) : columnTiles, depth, stages: 1, subgroup: 32, epilogue
+  }
+  if (k % depth !== 0 || mmaStagedBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return undefined
+  return { kernel: mmaStaged(shape), rows: mmaStagedRows(shape), columns: mmaStagedColumns(shape), upTo, rowsFirst: true }
+}

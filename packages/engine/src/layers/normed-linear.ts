@@ -1,0 +1,43 @@
+import type { StepShape } from '../step-inputs.ts'
+import { gemvNormed } from '../kernels/matmul/gemv-tiled.ts'
+import { vectorSplits } from '../kernels/matmul/fast-variants.ts'
+import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
+import type { LinearWeight } from '../weights/linear-weight.ts'
+import type { LayerContext } from './layer-context.ts'
+import { Linear, linearOverrides } from './linear.ts'
+import type { LinearBuffers, LinearOptions } from './linear.ts'
+import type { Recorder } from './norms.ts'
+
+export interface NormedLinearParts {
+  readonly label: string
+  /** Writes the linear's x: the residual stream's rows, normalised. */
+  readonly norm: Recorder
+  /** The norm's weight; undefined where x is the residual stream as it is. */
+  readonly normWeight: GPUBuffer | undefined
+  readonly weight: LinearWeight
+  readonly epilogue: Epilogue
+  readonly options: LinearOptions
+  readonly buffers: LinearBuffers
+  /** Rows of x in a step. */
+  readonly rows: (shape: StepShape) => number
+}
+
+/** A norm, and the projection of what it normalises: one dispatch for a single row where the weight is tiled, else two. */
+export async function createNormedLinear (context: LayerContext, parts: NormedLinearParts): Promise<Recorder> {
+  const { label, norm, normWeight, weight, epilogue, options, buffers, rows } = parts
+  const linear = await Linear.create(label, weight, epilogue, options, buffers)
+  const inTwo: Recorder = (list, shape) => {
+    norm(list, shape)
+    linear.record(list, rows(shape))
+  }
+  if (normWeight === undefined || weight.layout !== 'tiled' || options.deterministic) return inTwo
+  const kernel = gemvNormed({ splits: vectorSplits(weight.columns, weight.k), ahead: 8, subgroup: 32, epilogue })
+  const dispatches = await Promise.all(weight.parts.map(async part => {
+    const pipeline = await context.pipelines.get(kernel, { ...linearOverrides(weight, part, options), EPS: context.config.norm.eps })
+    return { pipeline, group: pipeline.bind({ ...buffers, x: context.buffers.residual, weight: part.buffer, norm: normWeight }), columns: part.columns }
+  }))
+  return (list, shape) => {
+    if (rows(shape) !== 1) inTwo(list, shape)
+    else for (const { pipeline, group, columns } of dispatches) list.dispatch(`${label} normed`, pipeline, group, [Math.ceil(columns / 16), 1, 1])
+  }
+}

@@ -1,0 +1,49 @@
+import type { GpuDevice } from '../device/gpu-device.ts'
+import type { LoadProgress } from '../engine.ts'
+import { productKey } from '../kernels/matmul/product-table.ts'
+import type { ProductTable } from '../kernels/matmul/product-table.ts'
+import type { PipelineCache } from '../kernels/pipeline-cache.ts'
+import type { ModelConfig } from '../models/model-config.ts'
+import { KeptProducts } from './kept-products.ts'
+import { tuneProducts } from './tune-products.ts'
+import type { ProductShape } from './tune-products.ts'
+
+export interface MeasuredProductsOptions {
+  readonly pipelines: PipelineCache
+  /** Where measurements are kept; undefined: neither read nor made. */
+  readonly folder: string | undefined
+  /** Measures what is known, too, and replaces it. */
+  readonly anew?: boolean
+  readonly onProgress: (progress: LoadProgress) => void
+}
+
+/** The shapes of a model's products on tensor cores; experts have kernels of their own. */
+export function productShapes (config: ModelConfig): ProductShape[] {
+  const { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, vocabSize, activation, layers } = config
+  const gate = activation === 'silu' ? 'silu-gate' : 'gelu-gate'
+  const dense = layers.some(({ mlp }) => mlp === 'dense')
+  return [
+    { columns: (numHeads + 2 * numKVHeads) * headDim, k: hiddenSize, epilogue: 'store' },
+    { columns: hiddenSize, k: numHeads * headDim, epilogue: 'store' },
+    ...dense ? [{ columns: intermediateSize, k: hiddenSize, epilogue: gate }, { columns: hiddenSize, k: intermediateSize, epilogue: 'store' }] as const : [],
+    { columns: vocabSize, k: hiddenSize, epilogue: 'store' }
+  ]
+}
+
+/**
+ * Which kernels are fastest for a model's products on this adapter: from the folder, and measured now where it does not know. Takes
+ * seconds the first time.
+ */
+export async function measuredProducts (gpu: GpuDevice, config: ModelConfig, { pipelines, folder, anew = false, onProgress }: MeasuredProductsOptions): Promise<ProductTable> {
+  if (folder === undefined) return {}
+  const kept = new KeptProducts(folder, gpu.report)
+  const known = await kept.read()
+  const missing = productShapes(config).filter(({ columns, k, epilogue }) => anew || known[productKey(columns, k, epilogue)] === undefined)
+  if (missing.length === 0 || !gpu.capabilities.timestamps) return known
+  const measured = await tuneProducts(gpu, missing, {
+    pipelines,
+    onProgress: (done, total, detail) => onProgress({ stage: 'kernels', done, total, detail })
+  })
+  await kept.add(measured)
+  return { ...known, ...measured }
+}

@@ -1,0 +1,59 @@
+import { ANY_ROWS } from '../kernels/matmul/product-table.ts'
+import type { ProductKernel } from '../kernels/matmul/product-table.ts'
+import { MANY_COLUMNS } from '../kernels/matmul/matmul-variant.ts'
+
+/** Numbers of rows that share a choice, and those they are measured with. */
+export interface RowRange {
+  readonly upTo: number
+  readonly measuredRows: number
+  readonly candidates: readonly ProductKernel[]
+}
+
+const vectors = (rows: number): ProductKernel[] => [4, 8, 16, 32].map(splits => ['vector', rows, splits])
+
+const few: readonly RowRange[] = [
+  { upTo: 1, measuredRows: 1, candidates: vectors(1) },
+  {
+    upTo: 4,
+    measuredRows: 4,
+    candidates: [['vector', 4, 8], ['vector', 4, 16], ['staged', 1, 1, 8, 1, 1, 128], ['staged', 1, 1, 8, 1, 1, 512], ['staged', 1, 2, 2, 1, 2, 64]]
+  },
+  {
+    upTo: 16,
+    measuredRows: 8,
+    candidates: [['staged', 1, 1, 8, 1, 1, 128], ['staged', 1, 1, 8, 1, 1, 512], ['staged', 1, 1, 16, 1, 1, 256], ['staged', 1, 1, 4, 1, 1, 128], ['staged', 1, 2, 2, 1, 2, 64], ['staged', 1, 2, 2, 1, 1, 32]]
+  },
+  {
+    upTo: 32,
+    measuredRows: 32,
+    candidates: [['staged', 1, 1, 8, 2, 1, 128], ['staged', 1, 1, 16, 2, 1, 256], ['staged', 1, 2, 2, 2, 2, 64], ['staged', 2, 4, 1, 1, 2, 64], ['staged', 1, 2, 1, 2, 4, 32], ['staged', 1, 2, 2, 2, 1, 32]]
+  },
+  {
+    upTo: 64,
+    measuredRows: 64,
+    candidates: [['staged', 1, 1, 8, 4, 1, 128], ['staged', 1, 1, 8, 4, 2, 128], ['staged', 2, 1, 4, 1, 2, 128], ['staged', 2, 1, 4, 2, 1, 128], ['staged', 2, 4, 1, 2, 2, 64], ['staged', 2, 2, 2, 1, 2, 32]]
+  },
+  {
+    upTo: 128,
+    measuredRows: 128,
+    candidates: [['staged', 1, 1, 8, 4, 2, 128], ['staged', 2, 2, 2, 2, 2, 128], ['staged', 2, 2, 2, 4, 2, 64], ['staged', 2, 1, 4, 2, 2, 128], ['staged', 2, 2, 1, 4, 4, 32], ['staged', 2, 2, 2, 2, 2, 32]]
+  }
+]
+
+const many: readonly RowRange[] = [
+  {
+    upTo: 512,
+    measuredRows: 512,
+    candidates: [['staged', 2, 2, 2, 4, 2, 64], ['staged', 2, 4, 1, 4, 2, 64], ['staged', 2, 2, 1, 2, 2, 64], ['staged', 2, 4, 1, 4, 4, 32], ['staged', 2, 2, 1, 2, 2, 32]]
+  },
+  {
+    upTo: ANY_ROWS,
+    measuredRows: 2048,
+    candidates: [['staged', 2, 4, 1, 4, 4, 32], ['staged', 2, 2, 1, 4, 4, 32], ['staged', 2, 4, 1, 4, 2, 64], ['staged', 2, 2, 1, 4, 2, 32]]
+  }
+]
+
+/** What is worth measuring for a weight. A head sees few rows, and the outputs of many would not fit. */
+export function rowRanges (columns: number): readonly RowRange[] {
+  return columns >= MANY_COLUMNS ? few.map((range, i) => i === few.length - 1 ? { ...range, upTo: ANY_ROWS } : range) : [...few, ...many]
+}

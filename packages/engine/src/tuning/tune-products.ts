@@ -1,0 +1,111 @@
+import { PassTimer } from '../bench/pass-timer.ts'
+import { fillWithRandom } from '../bench/random-values.ts'
+import type { GpuDevice } from '../device/gpu-device.ts'
+import type { Dispatch } from '../kernels/command-list.ts'
+import type { matmulOverrides } from '../kernels/matmul/matmul-interface.ts'
+import { plainSum } from '../kernels/matmul/matmul-interface.ts'
+import type { MatmulVariant } from '../kernels/matmul/matmul-variant.ts'
+import { productKey, productVariant } from '../kernels/matmul/product-table.ts'
+import type { ProductChoice, ProductKernel, ProductTable } from '../kernels/matmul/product-table.ts'
+import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
+import { isGated } from '../kernels/matmul/weight-layout.ts'
+import type { PipelineCache } from '../kernels/pipeline-cache.ts'
+import { rowRanges } from './product-candidates.ts'
+import type { RowRange } from './product-candidates.ts'
+
+/** One shape of a model's weights. */
+export interface ProductShape {
+  readonly columns: number
+  readonly k: number
+  readonly epilogue: Epilogue
+}
+
+export interface TuneOptions {
+  readonly pipelines: PipelineCache
+  readonly onProgress: (done: number, total: number, detail: string) => void
+}
+
+/** Weights that are read in turn come to this much, more than any cache on a GPU. */
+const TURN_BYTES = 208e6
+/** The card is busy from one measurement to the next: it need not be woken for each. */
+const QUICK = { wakeSeconds: 0.005, passSeconds: 0.002 }
+/** A choice that is not this much better than the first candidate is left to it, so that noise does not decide. */
+const WORTH = 0.98
+
+/**
+ * Measures which kernel is fastest for every shape and range of rows, with random weights and rows. The device must have timestamps
+ * and tensor cores, and nothing else to do.
+ * @throws OutOfDeviceMemoryError when a shape's buffers do not fit
+ */
+export async function tuneProducts (gpu: GpuDevice, shapes: readonly ProductShape[], { pipelines, onProgress }: TuneOptions): Promise<ProductTable> {
+  const distinct = new Map(shapes.map(shape => [productKey(shape.columns, shape.k, shape.epilogue), shape]))
+  // Compiling takes longer than measuring, and drivers compile side by side.
+  await Promise.all([...distinct.values()].flatMap(shape => rowRanges(shape.columns).flatMap(range => candidatesOf(gpu, shape, range).map(({ variant }) => pipelines.get(variant.kernel, overridesOf(shape))))))
+  using timer = new PassTimer(gpu)
+  const table: Record<string, readonly ProductChoice[]> = {}
+  for (const [key, shape] of distinct) {
+    onProgress(Object.keys(table).length, distinct.size, `measuring products of ${key}`)
+    table[key] = await tuneShape(gpu, timer, shape, pipelines)
+  }
+  onProgress(distinct.size, distinct.size, 'products measured')
+  return table
+}
+
+interface Candidate { readonly kernel: ProductKernel, readonly variant: MatmulVariant }
+
+function candidatesOf (gpu: GpuDevice, { k, epilogue }: ProductShape, { upTo, candidates }: RowRange): Candidate[] {
+  return candidates.flatMap((kernel): Candidate[] => {
+    const variant = productVariant({ upTo, kernel }, k, epilogue, gpu.capabilities)
+    return variant === undefined ? [] : [{ kernel, variant }]
+  })
+}
+
+function overridesOf ({ columns, k, epilogue }: ProductShape): Record<typeof matmulOverrides[number], number> {
+  return { K: k, N: columns * (isGated(epilogue) ? 2 : 1), FIRST_COLUMN: 0, COLUMNS: columns, OWN_COLUMNS: columns, LOGIT_ROWS: 0, ...plainSum }
+}
+
+async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape, pipelines: PipelineCache): Promise<ProductChoice[]> {
+  const { columns, k, epilogue } = shape
+  const ranges = rowRanges(columns)
+  const weightRows = columns * (isGated(epilogue) ? 2 : 1)
+  const copies = Math.max(1, Math.min(32, Math.ceil(TURN_BYTES / (2 * weightRows * k))))
+  const mostRows = Math.max(...ranges.map(({ measuredRows }) => measuredRows))
+  const owned: GPUBuffer[] = []
+  const create = async (label: string, bytes: number): Promise<GPUBuffer> => {
+    const buffer = await gpu.createStorage(label, bytes)
+    owned.push(buffer)
+    return buffer
+  }
+  try {
+    const weights: GPUBuffer[] = []
+    for (let i = 0; i < copies; i++) weights.push(await create('tuned weight', 2 * weightRows * k))
+    for (const [i, weight] of weights.entries()) await fillWithRandom(gpu, weight, 'f16', 1 / Math.sqrt(k), i)
+    // Rows that pad a workgroup's tile are written, too.
+    const padded = Math.max(256, mostRows)
+    const x = await create('tuned rows', 2 * padded * k)
+    await fillWithRandom(gpu, x, 'f16', 1, 1)
+    const [y, bias] = [await create('tuned product', 4 * padded * columns), await create('no bias', 0)]
+    const choices: ProductChoice[] = []
+    for (const range of ranges) {
+      const { upTo, measuredRows } = range
+      const step = await create('tuned step', 48)
+      gpu.queue.writeBuffer(step, 0, Uint32Array.of(measuredRows, 0, 0, 0, 3, 3, 3, 3, 12, 12, 0, 0))
+      let best: { readonly kernel: ProductKernel, readonly seconds: number } | undefined
+      for (const { kernel, variant } of candidatesOf(gpu, shape, range)) {
+        const pipeline = await pipelines.get(variant.kernel, overridesOf(shape))
+        const [alongRows, alongColumns] = [Math.ceil(measuredRows / variant.rows), Math.ceil(columns / variant.columns)]
+        const units = weights.map((weight): Dispatch[] => [{
+          label: key(kernel), pipeline: pipeline.gpu, bindGroup: pipeline.bind({ x, weight, bias, step, y }), grid: variant.rowsFirst === true ? [alongRows, alongColumns, 1] : [alongColumns, alongRows, 1]
+        }])
+        const { seconds } = await timer.time(units, QUICK)
+        if (best === undefined || seconds < best.seconds * WORTH) best = { kernel, seconds }
+      }
+      if (best !== undefined) choices.push({ upTo, kernel: best.kernel })
+    }
+    return choices
+  } finally {
+    for (const buffer of owned) buffer.destroy()
+  }
+}
+
+const key = (kernel: ProductKernel): string => kernel.join(' ')

@@ -50,6 +50,8 @@ export interface EngineBenchOptions {
   /** Seconds, monotonic. */
   readonly now: () => number
   readonly onProgress: (done: number, total: number, detail: string) => void
+  /** The runner's, for callers that go on with it: steps are numbered over its whole life. */
+  readonly pipeline?: StepPipeline
 }
 
 const NOT_RUN = { tokensPerSecond: 0, medianMs: 0, minMs: 0, maxMs: 0 }
@@ -89,7 +91,7 @@ class EngineBench {
     this.#engine = engine
     this.#plan = plan
     this.#options = options
-    this.#pipeline = new StepPipeline(engine.runner, options.now)
+    this.#pipeline = options.pipeline ?? new StepPipeline(engine.runner, options.now)
     this.#random = new RandomStream(plan.seed)
   }
 

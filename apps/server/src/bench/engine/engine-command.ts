@@ -4,6 +4,7 @@ import type { Engine, EngineOptions, ModelSource } from '@daybreak/engine'
 import { formatByteSize } from '../../cli/byte-size.ts'
 import type { CommandContext } from '../../cli/command-context.ts'
 import { createDownloadDisplay } from '../../cli/download-progress.ts'
+import { kernelCacheFolder } from '../../models/cache/index.ts'
 import { DEFAULT_MODEL, resolveModel } from '../../models/index.ts'
 import { numberFrom, oneOf, wholeNumber, wholeNumbers } from '../flag-values.ts'
 import { ProgressLine } from '../progress-line.ts'
@@ -12,6 +13,10 @@ import type { EngineBenchReport } from './bench-engine.ts'
 import { longestSequence } from './engine-bench-plan.ts'
 import type { EngineBenchPlan } from './engine-bench-plan.ts'
 import { engineReportTable } from './engine-report-table.ts'
+import { profileSteps } from './profile-steps.ts'
+import type { StepProfiler, StepProfiles } from './profile-steps.ts'
+import { StepPipeline } from './step-pipeline.ts'
+import { stepProfileTables } from './step-profile-table.ts'
 
 interface EngineFlags {
   readonly synthetic?: string
@@ -25,14 +30,23 @@ interface EngineFlags {
   readonly maxBatchedTokens: number
   readonly blockSize: number
   readonly dtype: EngineOptions['dtype']
+  readonly deterministic: boolean
   readonly adapter?: string
   readonly copyBandwidth?: number
   readonly seed: number
+  readonly profile?: number
   readonly json: boolean
 }
 
-/** Opens an engine and measures how fast the adapter copies (bytes per second, read + written; undefined when it cannot say). */
-export type OpenEngineForBench = (options: EngineOptions) => Promise<{ readonly engine: Engine, readonly copyBandwidth: number | undefined }>
+export interface EngineForBench {
+  readonly engine: Engine
+  /** How fast the adapter copies: bytes per second, read + written; undefined when it cannot say. */
+  readonly copyBandwidth: number | undefined
+  readonly profiler: StepProfiler
+}
+
+/** Opens an engine and measures its adapter. */
+export type OpenEngineForBench = (options: EngineOptions) => Promise<EngineForBench>
 
 /** Adds `bench engine`. */
 export function addEngineCommand (bench: Command, context: CommandContext, open: OpenEngineForBench): void {
@@ -50,8 +64,10 @@ export function addEngineCommand (bench: Command, context: CommandContext, open:
     .option('--block-size <tokens>', 'tokens of a KV block', wholeNumber(1, 1024), 16)
     .option('--dtype <type>', 'storage: auto, f16 or f32', oneOf(['auto', 'f16', 'f32']), 'auto')
     .option('--adapter <name>', "part of the GPU's name")
+    .option('--deterministic', 'only kernels that give a token the same bits in every batch', false)
     .option('--copy-bandwidth <GB/s>', "compare with this instead of the adapter's measured copy bandwidth", numberFrom(0.001))
     .option('--seed <number>', 'seed of prompts and synthetic weights', wholeNumber(0), 0)
+    .addOption(new Option('--profile [steps]', 'then time the kernels of each step measured one by one, so many steps of each (default: 5)').argParser(wholeNumber(1, 1000)).preset('5'))
     .option('--json', 'print the result as JSON instead of a table', false)
     .action(async (flags: EngineFlags) => { await runEngineBench(flags, context, open) })
 }
@@ -68,7 +84,7 @@ async function runEngineBench (flags: EngineFlags, context: CommandContext, open
   }
   const { name, source } = await modelOf(flags, context)
   const progress = new ProgressLine(context.stderr)
-  const { engine, copyBandwidth: measuredBandwidth } = await open({
+  const { engine, copyBandwidth: measuredBandwidth, profiler } = await open({
     model: source,
     dtype: flags.dtype,
     adapter: flags.adapter,
@@ -78,6 +94,9 @@ async function runEngineBench (flags: EngineFlags, context: CommandContext, open
     maxModelLen: longestSequence(plan),
     maxSequences: Math.max(...flags.batch),
     maxBatchedTokens: flags.maxBatchedTokens,
+    deterministic: flags.deterministic,
+    // As the server does, so that both run the same kernels.
+    tuningFolder: kernelCacheFolder(context.env),
     onProgress: ({ stage, done, total, detail }) => {
       if (stage === 'weights') progress.update(done, total, `${formatByteSize(done)} of weights`)
       else progress.update(done, total, detail)
@@ -85,15 +104,19 @@ async function runEngineBench (flags: EngineFlags, context: CommandContext, open
   })
   try {
     const copyBandwidth = flags.copyBandwidth === undefined ? measuredBandwidth : flags.copyBandwidth * 1e9
-    const report = await benchEngine(engine, plan, {
-      copyBandwidth,
-      now: () => performance.now() / 1000,
-      onProgress: (done, total, detail) => { progress.update(done, total, detail) }
-    })
+    const now = (): number => performance.now() / 1000
+    const onProgress = (done: number, total: number, detail: string): void => { progress.update(done, total, detail) }
+    const pipeline = new StepPipeline(engine.runner, now)
+    // First, because an adapter may be unable to.
+    const passSeconds = flags.profile === undefined ? undefined : await profiler.measurePassSeconds()
+    const report = await benchEngine(engine, plan, { copyBandwidth, now, onProgress, pipeline })
+    const profile = flags.profile === undefined || passSeconds === undefined
+      ? undefined
+      : await profileSteps(engine, report, { profiler, pipeline, passSeconds, repeats: flags.profile, seed: flags.seed, now, onProgress })
     progress.clear()
     context.stdout.write(flags.json
-      ? `${JSON.stringify(jsonReport(engine, name, flags, copyBandwidth, report))}\n`
-      : engineReportTable(engine.report, name, copyBandwidth, report))
+      ? `${JSON.stringify(jsonReport(engine, name, flags, copyBandwidth, { ...report, ...profile === undefined ? {} : { profile } }))}\n`
+      : engineReportTable(engine.report, name, copyBandwidth, report) + (profile === undefined ? '' : `\n${stepProfileTables(profile)}`))
   } finally {
     progress.clear()
     await engine.runner[Symbol.asyncDispose]()
@@ -109,7 +132,7 @@ async function modelOf (flags: EngineFlags, context: CommandContext): Promise<{ 
 }
 
 /** Everything a number needs beside it to mean something: adapter, driver, dtype, model and settings. */
-function jsonReport (engine: Engine, model: string, flags: EngineFlags, copyBandwidth: number | undefined, report: EngineBenchReport): object {
+function jsonReport (engine: Engine, model: string, flags: EngineFlags, copyBandwidth: number | undefined, report: EngineBenchReport & { readonly profile?: StepProfiles }): object {
   const { adapter: { name, vendor, architecture, driver, backend, software }, ...about } = engine.report
   const { json: _, ...settings } = flags
   return {

@@ -25,6 +25,11 @@ export class StepPipeline {
     this.#now = now
   }
 
+  /** Steps submitted so far: the number of the next one. */
+  get numSteps (): number {
+    return this.#step
+  }
+
   /** Runs `count` steps made by `sequencesOf`, which is called once per step in order. */
   async run (count: number, sequencesOf: (index: number) => readonly ForwardSequence[]): Promise<StepTimings> {
     const start = this.#now()

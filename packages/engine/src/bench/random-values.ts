@@ -1,0 +1,21 @@
+import type { GpuDevice } from '../device/gpu-device.ts'
+import type { StorageType } from '../engine.ts'
+import { fillRandom } from '../kernels/model-kernels.ts'
+import { PipelineCache } from '../kernels/pipeline-cache.ts'
+
+/**
+ * Fills a buffer with random values of standard deviation `deviation`. Zeros would not do for measuring: what does not toggle
+ * takes less power, and a GPU's clocks follow.
+ */
+export async function fillWithRandom (gpu: GpuDevice, buffer: GPUBuffer, type: StorageType, deviation: number, seed: number): Promise<void> {
+  const vectors = Math.floor(buffer.size / (type === 'f16' ? 8 : 16))
+  // The difference of two uniform draws has variance 1/6 of its amplitude squared.
+  const pipeline = await new PipelineCache(gpu, type, type).get(fillRandom, { AMPLITUDE: Math.sqrt(6) * deviation, SEED: seed, COUNT: vectors })
+  const encoder = gpu.device.createCommandEncoder()
+  const pass = encoder.beginComputePass()
+  pass.setPipeline(pipeline.gpu)
+  pass.setBindGroup(0, pipeline.bind({ weight: buffer }))
+  pass.dispatchWorkgroups(Math.min(16_384, Math.ceil(vectors / 256)))
+  pass.end()
+  gpu.queue.submit([encoder.finish()])
+}

@@ -1,0 +1,61 @@
+import t from 'tap'
+import { namedShape } from '@daybreak/engine'
+import { decodeBatch, promptBatch, rowsBatch } from '../../../packages/engine/src/bench/bench-batches.ts'
+import { attendedKeys, kernelWork } from '../../../packages/engine/src/bench/kernel-work.ts'
+import type { StepWork } from '../../../packages/engine/src/bench/kernel-work.ts'
+
+const limits = { blockSize: 16, vocabSize: 1000 }
+const llama: StepWork = {
+  config: namedShape('llama-3.2-1b'),
+  shape: { tokens: 4, singles: 3, splits: 2, tiles: 1, logitRows: 2 },
+  attended: { keys: 100, pairs: 300 },
+  storage: 'f16',
+  activation: 'f16'
+}
+
+t.test('a product moves its weight, its rows and its outputs once', t => {
+  t.strictSame(kernelWork('qkv', llama), { bytes: 2 * 3072 * 2048 + 4 * 2048 * 2 + 4 * 3072 * 4, flops: 2 * 4 * 3072 * 2048 })
+  t.strictSame(kernelWork('gate_up', llama), { bytes: 2 * 16_384 * 2048 + 4 * 2048 * 2 + 4 * 8192 * 2, flops: 2 * 4 * 16_384 * 2048 }, 'two sums make one output')
+  t.strictSame(kernelWork('down', llama), { bytes: 2 * 2048 * 8192 + 4 * 8192 * 2 + 4 * 2048 * 8, flops: 2 * 4 * 2048 * 8192 }, 'the residual stream is read and written')
+  t.strictSame(kernelWork('head', llama)?.flops, 2 * 2 * 128_256 * 2048, 'of the rows that need logits')
+  t.strictSame(kernelWork('qkv normed', llama), kernelWork('qkv', llama), 'whoever normalises the rows')
+  t.equal(kernelWork('qkv', { ...llama, storage: 'f32', activation: 'f32' })?.bytes, 4 * 3072 * 2048 + 4 * 2048 * 4 + 4 * 3072 * 4)
+  t.end()
+})
+
+t.test('attention moves keys and values once, and computes for every pair', t => {
+  const expected = { bytes: 100 * 2 * 8 * 64 * 2 + 4 * 2 * 32 * 64 * 2, flops: 300 * 4 * 32 * 64 }
+  t.strictSame(kernelWork('attention_tile', llama), expected)
+  t.strictSame(kernelWork('attention_split', llama), expected)
+  t.strictSame(kernelWork('attention_reduce', llama), { bytes: 3 * 32 * (2 * (64 * 4 + 8) + 64 * 2), flops: 0 })
+  t.end()
+})
+
+t.test('rows are moved in the types they are kept in', t => {
+  t.equal(kernelWork('attention_norm', llama)?.bytes, 4 * 2048 * 6)
+  t.equal(kernelWork('final_norm', llama)?.bytes, 2 * 2048 * 6)
+  t.equal(kernelWork('rope_kv_write', llama)?.bytes, 4 * 64 * (48 * 4 + 32 * 2 + 16 * 2))
+  t.equal(kernelWork('sample_choose', llama), undefined, 'how much it reads depends on the values')
+  t.end()
+})
+
+t.test('a query sees itself and what is before it, as far as its window', t => {
+  t.strictSame(attendedKeys(promptBatch(4, 4, limits)), { keys: 4, pairs: 1 + 2 + 3 + 4 })
+  t.strictSame(attendedKeys(promptBatch(2, 10, limits)), { keys: 10, pairs: 9 + 10 })
+  t.strictSame(attendedKeys(promptBatch(2, 10, limits), 3), { keys: 4, pairs: 6 })
+  t.strictSame(attendedKeys(decodeBatch(5, 10, limits)), { keys: 50, pairs: 50 })
+  t.strictSame(attendedKeys(decodeBatch(5, 10, limits), 10), { keys: 50, pairs: 50 })
+  t.strictSame(attendedKeys(decodeBatch(5, 10, limits), 9), { keys: 45, pairs: 45 })
+  t.end()
+})
+
+t.test('rows are cut into prompts that share no block, and scored from the first on', t => {
+  for (const rows of [1, 255, 256, 257, 600]) {
+    const { sequences } = rowsBatch(rows, Math.min(rows, 300), limits)
+    t.equal(sequences.reduce((sum, { tokens }) => sum + (tokens?.length ?? 0), 0), rows)
+    t.equal(sequences.reduce((sum, { scoreTargets }) => sum + (scoreTargets?.length ?? 0), 0), Math.min(rows, 300))
+    const blocks = sequences.flatMap(({ blockTable }) => blockTable)
+    t.equal(new Set(blocks).size, blocks.length)
+  }
+  t.end()
+})

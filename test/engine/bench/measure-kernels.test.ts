@@ -1,0 +1,94 @@
+import t from 'tap'
+import { namedShape, OutOfDeviceMemoryError } from '@daybreak/engine'
+import type { KernelBenchPlan, KernelMeasurement, ModelConfig } from '@daybreak/engine'
+import type { StepRequest } from '../../../packages/engine/src/bench/bench-model.ts'
+import { measureKernels } from '../../../packages/engine/src/bench/measure-kernels.ts'
+import type { KernelSubject } from '../../../packages/engine/src/bench/measure-kernels.ts'
+
+const plan: KernelBenchPlan = {
+  shape: 'llama-3.2-1b',
+  kinds: ['linear', 'attention', 'rowwise', 'sampling'],
+  rows: [1, 40],
+  contexts: [100],
+  batches: [3],
+  dtype: 'f16',
+  deterministic: false,
+  tuningFolder: undefined,
+  tune: false,
+  onProgress: () => {}
+}
+
+interface Measured { readonly kernels: readonly KernelMeasurement[], readonly steps: readonly StepRequest[], readonly timed: readonly number[] }
+
+/** Measures steps of these labels on a model that computes nothing; the two norms before attention and MLP are one pipeline. */
+async function measure (shape: ModelConfig, labels: readonly string[], changes: Partial<KernelBenchPlan> = {}, refuses: (request: StepRequest) => boolean = () => false): Promise<Measured> {
+  const steps: StepRequest[] = []
+  const timed: number[] = []
+  const norm = pipeline('rms_norm')
+  const subject: KernelSubject = {
+    model: {
+      limits: { maxBatchedTokens: 100, maxSequences: 4, maxLogitRows: 36, maxModelLen: 100, numKVBlocks: 1000, blockSize: 16, vocabSize: 1000 },
+      kvBytes: ({ sequences }) => 1000 * sequences.length,
+      async step (request) {
+        if (refuses(request)) throw new OutOfDeviceMemoryError({ label: 'kv 0', bytes: 3e9 })
+        steps.push(request)
+        const logitRows = request.batch.sequences.reduce((sum, { scoreTargets, sampling }) => sum + (scoreTargets?.length ?? 0) + Number(sampling !== undefined), 0)
+        return {
+          shape: { tokens: 1, singles: 1, splits: 1, tiles: 0, logitRows },
+          labels: labels.filter(label => label !== 'head' || logitRows > 0),
+          units: label => [[{ label, pipeline: label === 'attention_norm' || label === 'mlp_norm' ? norm : pipeline(`${label}_kernel`), bindGroup: nothing, grid: [1, 1, 1] }]],
+          [Symbol.dispose]: () => {}
+        }
+      }
+    },
+    timer: {
+      async time (units) {
+        timed.push(units.length)
+        return { seconds: 2, minSeconds: 1, maxSeconds: 3 }
+      }
+    },
+    plan: { ...plan, ...changes },
+    config: shape,
+    layers: shape.layers,
+    storage: 'f16',
+    activation: 'f16',
+    cacheBytes: 8000,
+    mostCopies: 5
+  }
+  return { kernels: await measureKernels(subject), steps, timed }
+}
+
+const nothing: GPUBindGroup = { __brand: 'GPUBindGroup', label: '' }
+
+function pipeline (label: string): GPUComputePipeline {
+  return { __brand: 'GPUComputePipeline', label, getBindGroupLayout () { throw new Error('nothing is bound') } }
+}
+
+const names = (kernels: readonly KernelMeasurement[]): string[] => kernels.map(({ label, rows, context }) => `${label} ${rows}${context === undefined ? '' : ` of ${context}`}`)
+const llama = namedShape('llama-3.2-1b')
+const labels = ['embedding', 'attention_norm', 'qkv', 'attention_tile', 'output', 'mlp_norm', 'gate_up', 'down', 'final_norm', 'head', 'sample_scan']
+
+t.test('each kind of kernel is taken from the steps that are meant for it', async t => {
+  const { kernels, steps } = await measure(llama, labels)
+  const byRows = (rows: number): string[] => ['embedding', 'attention_norm', 'qkv', 'output', 'gate_up', 'down', 'final_norm'].map(label => `${label} ${rows}`)
+  t.strictSame(names(kernels), [...byRows(1), 'head 1', ...byRows(40), 'head 40', 'attention_tile 100 of 100', 'attention_tile 3 of 100', 'sample_scan 3'])
+  t.match(kernels.find(({ label }) => label === 'qkv'), { kind: 'linear', kernel: 'qkv_kernel', weight: { outputs: 3072, inputs: 2048 }, seconds: 2, minSeconds: 1, maxSeconds: 3, copies: 1 })
+  t.match(kernels.find(({ label, rows }) => label === 'head' && rows === 40), { skipped: /GB of logits/, seconds: 0 }, 'as many logits as the model has no room for')
+  t.strictSame(steps.map(({ kvCopies }) => kvCopies), [1, 1, 5, 3, 1], 'keys and values take turns where they are read')
+})
+
+t.test('layers that see differently far are measured apart', async t => {
+  const gemma = namedShape('gemma-3-1b')
+  const { kernels } = await measure(gemma, ['attention_split'], { kinds: ['attention'], batches: [1] })
+  t.strictSame(kernels.map(({ rows, window }) => [rows, window]), [[100, 512], [1, 512], [100, undefined], [1, undefined]])
+})
+
+t.test('of a model with experts, the products of dense layers are not measured', async t => {
+  const { kernels } = await measure(namedShape('qwen3-30b-a3b'), ['qkv normed', 'gate_up normed', 'down', 'output'], { kinds: ['linear'], rows: [1] })
+  t.strictSame(names(kernels).slice(0, 2), ['qkv normed 1', 'output 1'])
+})
+
+t.test('what the device has no room for is skipped by name, and the rest is measured', async t => {
+  const { kernels } = await measure(llama, ['attention_split'], { kinds: ['attention'] }, ({ batch }) => batch.sequences.length === 3)
+  t.match(kernels, [{ rows: 100, skipped: undefined }, { rows: 3, context: 100, skipped: 'no room for kv 0 (3.0 GB)', seconds: 0 }])
+})

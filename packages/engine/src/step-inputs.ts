@@ -36,7 +36,7 @@ export interface StepLayout {
   readonly tileTokens: number
   /** Keys of a split, in a step with so many sequences that compute one token and have at most so many keys. */
   readonly splitKeys: (singles: number, longest: number) => number
-  /** Splits of single rows that the partial-result buffers hold; rows beyond them are attended as tiles, with the same bits. */
+  /** Splits of single rows that the partial-result buffers hold; rows beyond them are attended as tiles: slower, and where kernels are deterministic the same bits. */
   readonly partialSplits: number
 }
 

@@ -44,16 +44,16 @@ export interface ActivationBuffers {
   readonly results: GPUBuffer
 }
 
-/** Partial results of split attention are capped: rows beyond are attended as tiles, more slowly and with the same bits. */
+/** Partial results of split attention are capped: rows beyond are attended as tiles, more slowly. */
 const MAX_PARTIAL_BYTES = 128 << 20
 
-/** A few long sequences are cut into more splits than whole ones of `attentionSplit`, to keep the device busy. */
-const LEAST_PARTIAL_SPLITS = 256
+/** A few long sequences are cut into more splits than whole ones of `attentionSplit`: as many workgroups as attention-plan.ts ever asks for. */
+const MOST_WORKGROUPS = 1024
 
 /** Splits that the partial buffers hold. */
 export function partialSplits (config: ModelConfig, limits: Pick<RunnerLimits, 'maxModelLen' | 'maxSequences'>, maxBindingBytes: number): number {
   const perSplit = config.numHeads * config.headDim * 4
-  const wanted = Math.max(LEAST_PARTIAL_SPLITS, limits.maxSequences * Math.ceil(limits.maxModelLen / attentionSplit))
+  const wanted = Math.max(Math.ceil(MOST_WORKGROUPS / config.numKVHeads), limits.maxSequences * Math.ceil(limits.maxModelLen / attentionSplit))
   return Math.max(1, Math.min(wanted, Math.floor(Math.min(MAX_PARTIAL_BYTES, maxBindingBytes) / perSplit)))
 }
 

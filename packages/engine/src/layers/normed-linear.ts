@@ -31,7 +31,9 @@ export async function createNormedLinear (context: LayerContext, parts: NormedLi
     linear.record(list, rows(shape))
   }
   if (normWeight === undefined || weight.layout !== 'tiled' || options.deterministic) return inTwo
-  const kernel = gemvNormed({ splits: vectorSplits(weight.columns, weight.k), ahead: 8, subgroup: 32, epilogue })
+  const splits = vectorSplits(weight.columns, weight.k)
+  if (32 * splits > context.device.capabilities.maxWorkgroupThreads) return inTwo
+  const kernel = gemvNormed({ splits, ahead: 8, subgroup: 32, epilogue })
   const dispatches = await Promise.all(weight.parts.map(async part => {
     const pipeline = await context.pipelines.get(kernel, { ...linearOverrides(weight, part, options), EPS: context.config.norm.eps })
     return { pipeline, group: pipeline.bind({ ...buffers, x: context.buffers.residual, weight: part.buffer, norm: normWeight }), columns: part.columns }

@@ -3,6 +3,7 @@ import { fillWithRandom } from '../bench/random-values.ts'
 import type { GpuDevice } from '../device/gpu-device.ts'
 import type { Dispatch } from '../kernels/command-list.ts'
 import type { matmulOverrides } from '../kernels/matmul/matmul-interface.ts'
+import { ruledProducts } from '../kernels/matmul/fast-variants.ts'
 import { plainSum } from '../kernels/matmul/matmul-interface.ts'
 import type { MatmulVariant } from '../kernels/matmul/matmul-variant.ts'
 import { productKey, productVariant } from '../kernels/matmul/product-table.ts'
@@ -29,8 +30,8 @@ export interface TuneOptions {
 const TURN_BYTES = 208e6
 /** The card is busy from one measurement to the next: it need not be woken for each. */
 const QUICK = { wakeSeconds: 0.005, passSeconds: 0.002 }
-/** A choice that is not this much better than the first candidate is left to it, so that noise does not decide. */
-const WORTH = 0.98
+/** What is not this much faster than what the rules choose, twice, is noise: the rules' choice stays. */
+const WORTH = 0.95
 
 /**
  * Measures which kernel is fastest for every shape and range of rows, with random weights and rows. The device must have timestamps
@@ -53,8 +54,11 @@ export async function tuneProducts (gpu: GpuDevice, shapes: readonly ProductShap
 
 interface Candidate { readonly kernel: ProductKernel, readonly variant: MatmulVariant }
 
-function candidatesOf (gpu: GpuDevice, { k, epilogue }: ProductShape, { upTo, candidates }: RowRange): Candidate[] {
-  return candidates.flatMap((kernel): Candidate[] => {
+/** What the rules choose first, then the others. */
+function candidatesOf (gpu: GpuDevice, { columns, k, epilogue }: ProductShape, { upTo, measuredRows, candidates }: RowRange): Candidate[] {
+  const ruled = ruledProducts(columns, k, epilogue, gpu.capabilities).find(choice => choice.upTo >= measuredRows)?.kernel
+  const others = candidates.filter(kernel => kernel.join() !== ruled?.join())
+  return [...ruled === undefined ? [] : [ruled], ...others].flatMap((kernel): Candidate[] => {
     const variant = productVariant({ upTo, kernel }, k, epilogue, gpu.capabilities)
     return variant === undefined ? [] : [{ kernel, variant }]
   })
@@ -90,22 +94,24 @@ async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape,
       const { upTo, measuredRows } = range
       const step = await create('tuned step', 48)
       gpu.queue.writeBuffer(step, 0, Uint32Array.of(measuredRows, 0, 0, 0, 3, 3, 3, 3, 12, 12, 0, 0))
-      let best: { readonly kernel: ProductKernel, readonly seconds: number } | undefined
+      const timed: Array<{ readonly kernel: ProductKernel, readonly units: Dispatch[][], readonly seconds: number }> = []
       for (const { kernel, variant } of candidatesOf(gpu, shape, range)) {
         const pipeline = await pipelines.get(variant.kernel, overridesOf(shape))
         const [alongRows, alongColumns] = [Math.ceil(measuredRows / variant.rows), Math.ceil(columns / variant.columns)]
         const units = weights.map((weight): Dispatch[] => [{
-          label: key(kernel), pipeline: pipeline.gpu, bindGroup: pipeline.bind({ x, weight, bias, step, y }), grid: variant.rowsFirst === true ? [alongRows, alongColumns, 1] : [alongColumns, alongRows, 1]
+          label: kernel.join(' '), pipeline: pipeline.gpu, bindGroup: pipeline.bind({ x, weight, bias, step, y }), grid: variant.rowsFirst === true ? [alongRows, alongColumns, 1] : [alongColumns, alongRows, 1]
         }])
         const { seconds } = await timer.time(units, QUICK)
-        if (best === undefined || seconds < best.seconds * WORTH) best = { kernel, seconds }
+        timed.push({ kernel, units, seconds })
       }
-      if (best !== undefined) choices.push({ upTo, kernel: best.kernel })
+      const [ruled] = timed
+      const best = timed.toSorted((a, b) => a.seconds - b.seconds)[0]
+      if (ruled === undefined || best === undefined) continue
+      const isBetter = best.seconds < ruled.seconds * WORTH && (await timer.time(best.units, QUICK)).seconds < (await timer.time(ruled.units, QUICK)).seconds * WORTH
+      choices.push({ upTo, kernel: isBetter ? best.kernel : ruled.kernel })
     }
     return choices
   } finally {
     for (const buffer of owned) buffer.destroy()
   }
 }
-
-const key = (kernel: ProductKernel): string => kernel.join(' ')

@@ -1,8 +1,8 @@
 import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
 import { MANY_COLUMNS } from './matmul-variant.ts'
 import type { MatmulVariant } from './matmul-variant.ts'
-import { productKey, productVariant } from './product-table.ts'
-import type { ProductTable } from './product-table.ts'
+import { ANY_ROWS, productKey, productVariant } from './product-table.ts'
+import type { ProductChoice, ProductTable } from './product-table.ts'
 import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
 
@@ -67,30 +67,35 @@ const head: readonly Choice[] = [
  * many rows it is computed with.
  */
 export function fastVariants (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities, table: ProductTable = {}): MatmulVariant[] {
-  const measured = (table[productKey(columns, k, epilogue)] ?? []).flatMap(choice => productVariant(choice, k, epilogue, capabilities) ?? [])
-  const last = measured.at(-1)
-  if (last !== undefined) return [...measured.slice(0, -1), { ...last, upTo: Infinity }]
+  const measured = variantsOf(table[productKey(columns, k, epilogue)] ?? [], k, epilogue, capabilities)
+  return measured.length > 0 ? measured : variantsOf(ruledProducts(columns, k, epilogue, capabilities), k, epilogue, capabilities)
+}
+
+function variantsOf (choices: readonly ProductChoice[], k: number, epilogue: Epilogue, capabilities: DeviceCapabilities): MatmulVariant[] {
+  const variants = choices.flatMap(choice => productVariant(choice, k, epilogue, capabilities) ?? [])
+  const last = variants.at(-1)
+  return last === undefined ? [] : [...variants.slice(0, -1), { ...last, upTo: Infinity }]
+}
+
+/** What the rules choose, by ascending number of rows; all of it fits the adapter. */
+export function ruledProducts (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities): ProductChoice[] {
   const gated = isGated(epilogue)
   const choices = columns >= MANY_COLUMNS
     ? head
     : gated || columns > 6144 ? wide : columns > 2560 && k <= 4096 ? middling : k >= 4096 ? [...deep, ...narrow.slice(3)] : narrow
+  const fits = (choice: ProductChoice): boolean => productVariant(choice, k, epilogue, capabilities) !== undefined
+  const vectors: ProductChoice[] = [{ upTo: 1, kernel: ['vector', 1, vectorSplits(columns, k)] }, ...gated ? [{ upTo: 4, kernel: ['vector', 4, 8] }] as const : []]
   const staged = choices.flatMap(({ upTo, grids }) => {
-    for (const grid of [...grids, ...ANY]) {
-      const variant = productVariant({ upTo, kernel: ['staged', ...grid] }, k, epilogue, capabilities)
-      if (variant !== undefined) return [variant]
-    }
-    return []
+    const fitting = [...grids, ...ANY].map((grid): ProductChoice => ({ upTo: Math.min(upTo, ANY_ROWS), kernel: ['staged', ...grid] })).find(fits)
+    return fitting === undefined ? [] : [fitting]
   })
-  return [...vectorVariants(columns, k, epilogue, capabilities), ...staged]
+  return [...vectors.filter(fits), ...staged]
 }
 
-/** Parts K is cut into for a single row: a tile's eight loads for each, and no more subgroups than fill the device. */
+/**
+ * Parts K is cut into for a single row: a tile's eight loads for each, and no more subgroups than fill the device. One row is bound by
+ * the weight's bytes: many subgroups, each with eight loads under way.
+ */
 export function vectorSplits (columns: number, k: number): number {
   return columns >= MANY_COLUMNS ? 8 : 2 ** Math.min(5, Math.max(1, Math.floor(Math.log2(k / 16 / 8))))
-}
-
-/** One row: bound by the weight's bytes, so many subgroups, each with eight loads under way. */
-function vectorVariants (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities): MatmulVariant[] {
-  const vector = (rows: number, splits: number): MatmulVariant[] => [productVariant({ upTo: rows, kernel: ['vector', rows, splits] }, k, epilogue, capabilities) ?? []].flat()
-  return isGated(epilogue) ? [...vector(1, vectorSplits(columns, k)), ...vector(4, 8)] : vector(1, vectorSplits(columns, k))
 }

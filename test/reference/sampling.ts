@@ -76,6 +76,17 @@ export function drawToken (probabilities: RealArray, uniform: number): number {
   return lastPossible
 }
 
+/** The random number of a seed and a position, in [0, 1): murmur3's finaliser over both, twice. */
+export function randomUniform (seed: number, position: number): number {
+  let h = seed ^ Math.imul(position, 0x9e3779b1)
+  for (let round = 0; round < 2; round++) {
+    h = Math.imul(h ^ h >>> 16, 0x85ebca6b)
+    h = Math.imul(h ^ h >>> 13, 0xc2b2ae35)
+    h = h ^ h >>> 16 ^ position
+  }
+  return (h >>> 0) / 2 ** 32
+}
+
 /** Index of the largest value, the lowest on a tie. */
 export function argmax (values: RealArray): number {
   let best = 0

@@ -54,16 +54,16 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     if (!raw && request.min_p > 0.0) { low = max(low, odds.top + request.temperature * log(request.min_p)); }
     var search = Search(row, is_changed(request) && !raw, low, HIGHEST, 1.0);
     var kept = Kept(0u, odds);
-    if (raw || k > 0u || request.top_p < 1.0 || request.min_p > 0.0) {
+    if (raw || is_cut(request)) {
       let maxima = maxima_word(row, raw && is_changed(request)) / 4u;
       if (k > 0u) {
         search.low = bound_of_largest(search, maxima, k, odds.top, thread);
-      } else if (request.min_p <= 0.0) {
+      } else if (is_binned(request)) {
         search = look_into_bins(search, request, odds, summary.total, thread);
       }
       let count = list_tokens(search, maxima, odds, thread);
       if (raw) {
-        report_top(request, search, count, raw_top + raw_log_sum, thread);
+        report_top(request, search, count, raw_top, raw_log_sum, thread);
         continue;
       }
       kept = cut(request, search, count, key_of(low), odds, thread);
@@ -139,7 +139,7 @@ fn bound_of_largest(search: Search, maxima: u32, k: u32, top: f32, thread: u32) 
 }
 
 /** Reports the most likely of the listed tokens, equal ones in order of id. */
-fn report_top(request: Request, search: Search, count: u32, raw_log: f32, thread: u32) {
+fn report_top(request: Request, search: Search, count: u32, raw_top: f32, raw_log_sum: f32, thread: u32) {
   let result = search.row * RESULT_WORDS + 4u;
   if (count <= LIST) {
     for (var i = thread; i < count; i += THREADS) {
@@ -150,7 +150,7 @@ fn report_top(request: Request, search: Search, count: u32, raw_log: f32, thread
         let other = atomicLoad(&listed_keys[j]);
         if (other > key || (other == key && atomicLoad(&listed_ids[j]) < id)) { rank++; }
       }
-      if (rank < request.num_top) { write_top(result + 2u * rank, id, value_of(key) - raw_log); }
+      if (rank < request.num_top) { write_top(result + 2u * rank, id, value_of(key) - raw_top - raw_log_sum); }
     }
     for (var rank = count + thread; rank < request.num_top; rank += THREADS) { write_top(result + 2u * rank, NONE, LOWEST); }
     return;
@@ -179,7 +179,7 @@ fn report_top(request: Request, search: Search, count: u32, raw_log: f32, thread
     if (key == last_key) { atomicMin(&marks[1], id); }
     workgroupBarrier();
     last_id = atomicLoad(&marks[1]);
-    if (thread == 0u) { write_top(result + 2u * rank, last_id, value_of(last_key) - raw_log); }
+    if (thread == 0u) { write_top(result + 2u * rank, last_id, value_of(last_key) - raw_top - raw_log_sum); }
     workgroupBarrier();
   }
 }
@@ -195,8 +195,8 @@ fn write_top(at: u32, token: u32, logprob: f32) {
  */
 fn cut(request: Request, search: Search, count: u32, lowest_key: u32, all: Odds, thread: u32) -> Kept {
   let top_key = key_of(all.top);
-  // Top-p is of the mass that min-p and top-k leave.
-  let refit = request.top_k > 0u || request.min_p > 0.0;
+  // Elsewhere top-p is of the mass that min-p and top-k leave.
+  let refit = !is_weighed(request);
   let needed = max(1u, u32(MASS_ONE * min(request.top_p, 1.0)));
   var listed = count <= LIST;
   loop {
@@ -215,7 +215,8 @@ fn cut(request: Request, search: Search, count: u32, lowest_key: u32, all: Odds,
     for (var by_mass = 0u; by_mass < 2u + rolled(); by_mass++) {
       var wanted = request.top_k;
       if (by_mass == 1u) {
-        let sum = sum_items(search, listed, all, floor_key, thread);
+        var sum = 0.0;
+        if (listed || refit) { sum = sum_items(search, listed, all, floor_key, thread); }
         if (refit) { odds.scale = MASS_ONE / sum; }
         misread = listed && !refit && (above >= needed || above + u32(sum * all.scale) < needed);
         wanted = needed - min(above, needed - 1u);

@@ -58,10 +58,11 @@ fn is_changed(request: Request) -> bool {
 
 fn is_drawn(request: Request) -> bool { return (request.flags & SCORE) == 0u && request.temperature > 0.0; }
 
-/** Whether top-p cuts the whole row, and not what min-p or top-k have left of it: then sample_scan fills bins. */
-fn uses_bins(request: Request) -> bool {
-  return is_drawn(request) && request.top_p < 1.0 && request.min_p <= 0.0 && request.top_k == 0u;
-}
+/** Whether only some tokens may be drawn. */
+fn is_cut(request: Request) -> bool { return is_drawn(request) && (request.top_k > 0u || request.min_p > 0.0 || request.top_p < 1.0); }
+/** Whether masses are of the whole row, and not of what top-k or min-p leave: then sample_scan adds them up, for top-p in bins, too. */
+fn is_weighed(request: Request) -> bool { return is_drawn(request) && request.top_k == 0u && request.min_p <= 0.0; }
+fn is_binned(request: Request) -> bool { return is_weighed(request) && request.top_p < 1.0; }
 
 /** The smallest temperatures have no finite inverse, and infinity times the best token's zero is NaN. */
 fn inverse_temperature(request: Request) -> f32 { return 1.0 / max(request.temperature, 1e-30); }

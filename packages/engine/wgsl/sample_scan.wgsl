@@ -18,6 +18,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   if (row >= num_logit_rows()) { return; }
   let request = read_request(row);
   let changed = is_changed(request);
+  let searched = is_cut(request) || request.num_top > 0u;
   let first = part * PART;
   if (request.bias_count > 0u) { collect_biases(request, first, thread); }
 
@@ -29,11 +30,11 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     if (changed) {
       let raw = chunk_max(chunk);
       largest_raw = max(largest_raw, raw);
-      scan[maxima_word(row, true) + id / 16u] = bitcast<u32>(raw);
+      if (searched) { scan[maxima_word(row, true) + id / 16u] = bitcast<u32>(raw); }
       chunk = adjust(request, row, id, chunk);
     }
     let here = chunk_max(chunk);
-    scan[maxima_word(row, false) + id / 16u] = bitcast<u32>(here);
+    if (searched) { scan[maxima_word(row, false) + id / 16u] = bitcast<u32>(here); }
     if (here > largest) {
       largest = here;
       largest_id = first_in(chunk, here, id);
@@ -45,13 +46,13 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
 
   var raw_top = top;
   var sums = vec2<f32>();
-  if ((request.flags & LOGPROBS) != 0u || is_drawn(request)) {
+  if ((request.flags & LOGPROBS) != 0u || is_weighed(request)) {
     if (changed) { raw_top = workgroup_max(largest_raw, thread, THREADS); }
     for (var b = thread; b < BINS; b += THREADS) { atomicStore(&pool[b], 0u); }
     workgroupBarrier();
     let own = weigh(request, row, first, thread, top, raw_top);
     sums = vec2<f32>(workgroup_sum(own.x, thread, THREADS), workgroup_sum(own.y, thread, THREADS));
-    if (uses_bins(request)) {
+    if (is_binned(request)) {
       for (var b = thread; b < BINS; b += THREADS) { scan[bins_word(row, part) + b] = atomicLoad(&pool[b]); }
     }
   }
@@ -134,7 +135,7 @@ fn weigh(request: Request, row: u32, first: u32, thread: u32, top: f32, raw_top:
   let inverse = inverse_temperature(request);
   let grid = bin_grid(request);
   let top_bin = vec4<f32>(floor(top * grid));
-  let binned = uses_bins(request);
+  let binned = is_binned(request);
   var sum = vec4<f32>();
   var raw_sum = vec4<f32>();
   for (var chunk = first + 16u * thread; chunk < first + PART; chunk += 16u * THREADS) {
@@ -143,7 +144,7 @@ fn weigh(request: Request, row: u32, first: u32, thread: u32, top: f32, raw_top:
       var quad = raw;
       if (changed) { quad = cleaned(adjusted[(row * PARTS * PART + id) >> 2u]); }
       if ((request.flags & LOGPROBS) != 0u) { raw_sum += exp(raw - raw_top); }
-      if (is_drawn(request)) { sum += exp((quad - top) * inverse); }
+      if (is_weighed(request)) { sum += exp((quad - top) * inverse); }
       if (binned) {
         let bin = floor(quad * grid);
         let inside = top_bin - bin < vec4<f32>(f32(BINS));

@@ -2,7 +2,7 @@
 // Items are a list in workgroup memory, or the whole row where more than LIST tokens would have to be listed. A list stands in the
 // order in which threads came, so everything taken from it is a sum of integers. Nothing here is sorted.
 override THREADS: u32;   // a power of two, at least 32
-override LIST: u32;      // at least half of THREADS
+override LIST: u32;      // at least as many
 var<workgroup> listed_keys: array<atomic<u32>, LIST>;
 var<workgroup> listed_ids: array<atomic<u32>, LIST>;
 var<workgroup> num_listed: atomic<u32>;

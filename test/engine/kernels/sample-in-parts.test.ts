@@ -7,7 +7,7 @@ import { logSoftmax, topLogprobs } from '../../reference/logprobs.ts'
 import { randomUniform, tokenDistribution } from '../../reference/sampling.ts'
 import { assertClose } from './assert-close.ts'
 import { GpuHarness, gpuTest } from './gpu-harness.ts'
-import { countsOf, engineSizes, greedy, noHistory, recordOf, sampleRows, tokensOf } from './sample-rows.ts'
+import { countsOf, greedy, noHistory, recordOf, sampleRows, tokensOf } from './sample-rows.ts'
 import type { Row } from './sample-rows.ts'
 
 const SEED = 20261126
@@ -30,6 +30,14 @@ async function assertDraws (t: Test, gpu: GpuHarness, logits: Float64Array, para
   t.ok(statistic <= limit, `${title}: chi square ${statistic.toFixed(1)} of at most ${limit.toFixed(1)}`)
 }
 
+/** How far the random number lies from the token's stretch of the cumulative distribution; inside, it is negative. */
+function distanceOf (token: number, logits: Float64Array, params: SamplingParams, position: number): number {
+  const { probabilities } = tokenDistribution(logits, params, noHistory)
+  const uniform = randomUniform(params.seed, position)
+  const before = probabilities.subarray(0, token).reduce((sum, probability) => sum + probability, 0)
+  return Math.max(before - uniform, uniform - before - (probabilities[token] ?? NaN))
+}
+
 /** What fits the list of 128, what does not, and what is mostly above the place where the list begins. */
 const cuts: readonly Change[] = [
   {}, { topP: 0.2 }, { topP: 0.45 }, { topP: 0.9 }, { topP: 0.999 }, { topK: 3 }, { topK: 128 }, { topK: 129 }, { topK: 299 }, { minP: 0.8 }, { minP: 0.4 },
@@ -48,6 +56,21 @@ gpuTest('ties at a cut are kept across parts, few or many', gpu, async (t, gpu) 
     const logits = Float64Array.from({ length: VOCAB }, (_, id) => id === 100 ? 3 : isTied(id) ? 2 : -9)
     for (const change of [{ topK: 2 }, { topP: 0.5 }, { minP: 0.3 }, { topK: 4, topP: 0.7 }]) await assertDraws(t, gpu, logits, { ...drawn, ...change }, 6000, `${title}, ${JSON.stringify(change)}`)
   }
+})
+
+gpuTest('a top-p next to 1 reaches tokens too rare for the bins', gpu, async (t, gpu) => {
+  t.comment(`seed ${SEED}`)
+  const random = new SeededRandom(SEED)
+  // 299 tokens share 5.5e-5 of the mass, and half of that is kept. With the likely one first, the largest random numbers draw them.
+  const ranks = random.shuffled(Array.from({ length: VOCAB - 1 }, (_, rank) => rank))
+  const logits = stored(Float64Array.from([0, ...ranks.map(rank => -15.5 - 0.001 * rank)]), 'f32')
+  const params = { ...drawn, topP: 1 - 2.7e-5 }
+  const position = 3
+  const seeds = Array.from({ length: 1_000_000 }, (_, seed) => seed).filter(seed => randomUniform(seed, position) > 1 - 3e-5)
+  t.ok(seeds.length > 10, `${seeds.length} random numbers that large`)
+  const tokens = tokensOf(await sampleRows(gpu, VOCAB, seeds.map(seed => ({ logits, record: recordOf(params, { seed, position }) }))))
+  // A mass of 200 units is rounded by up to half of one, the sum of 150 of them to 1e-7 of all.
+  for (const [i, seed] of seeds.entries()) t.ok(distanceOf(tokens[i] ?? NaN, logits, { ...params, seed }, position) < 1e-6, `seed ${seed}: token ${tokens[i]}`)
 })
 
 gpuTest('top logprobs are found across parts, equal ones in order of id, however many tie', gpu, async (t, gpu) => {
@@ -116,18 +139,16 @@ gpuTest('151,936 tokens: the first of equals, and the token in which the cumulat
   ]
   const draws = ways.flatMap(([logits, change]) => [1, 2].map(position => ({ logits, params: { ...drawn, ...change, seed: random.integer(2 ** 32) }, position })))
   const rows = [...ties, ...draws.map(({ logits, params, position }) => ({ logits, record: recordOf(params, { position }) }))]
-  const { results } = await sampleRows(gpu, vocab, rows, { sizes: engineSizes })
+  const { results } = await sampleRows(gpu, vocab, rows, { asEngine: true })
   for (const [i, { logits }] of ties.entries()) {
     t.equal(results[i]?.token, logits.indexOf(50), `tie ${i}`)
     t.strictSame(results[i]?.top.map(({ token }) => token), topLogprobs(logits, 20).map(({ token }) => token), `tie ${i}: the most likely`)
   }
   for (const [i, { logits, params, position }] of draws.entries()) {
     const token = results[ties.length + i]?.token ?? NaN
-    const { kept, probabilities } = tokenDistribution(logits, params, noHistory)
-    const uniform = randomUniform(params.seed, position)
-    const before = probabilities.subarray(0, token).reduce((sum, probability) => sum + probability, 0)
+    const distance = distanceOf(token, logits, params, position)
+    const title = `${logits === text ? 'text' : 'flat'} ${JSON.stringify(ways[i >> 1]?.[1])}: token ${token}, off by ${distance.toExponential(1)}`
     // A token more or less at the cut of thousands moves the others by its share, here up to 2e-5; rounding by 1e-6.
-    const distance = Math.max(before - uniform, uniform - before - (probabilities[token] ?? NaN))
-    t.ok(kept[token] === 1 && distance < 3e-5, `${logits === text ? 'text' : 'flat'} ${JSON.stringify(ways[i >> 1]?.[1])}: token ${token}, off by ${distance.toExponential(1)}`)
+    t.ok(tokenDistribution(logits, params, noHistory).kept[token] === 1 && distance < 3e-5, title)
   }
 })

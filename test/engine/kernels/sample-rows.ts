@@ -1,20 +1,18 @@
 import type { SamplingParams, TokenHistory } from '@daybreak/engine/contract'
+import { CommandList } from '../../../packages/engine/src/kernels/command-list.ts'
 import { sampleChoose, sampleParts, sampleScan } from '../../../packages/engine/src/kernels/sample-kernels.ts'
+import { Sampler } from '../../../packages/engine/src/layers/sampler.ts'
 import type { GpuHarness } from './gpu-harness.ts'
 import { plainLogitRow } from './step-records.ts'
 import type { LogitRecord } from './step-records.ts'
 
-/** The engine's threads on software adapters. */
-export const sampleThreads = 32
 export const untouched = 77_777
 const RESULT_WORDS = 4 + 2 * 20
-
-/** Tokens of a part, and tokens that a list holds. */
-export interface SampleSizes { readonly part: number, readonly list: number }
-/** So small that vocabularies of hundreds have several parts and overflow lists. */
-export const smallSizes: SampleSizes = { part: 64, list: 128 }
-/** The engine's. */
-export const engineSizes: SampleSizes = { part: 4096, list: 2048 }
+/** The engine's threads on software adapters. */
+const THREADS = 32
+/** A part and a list so short that vocabularies of hundreds have several parts and overflow lists. */
+const SMALL_PART = 64
+const SMALL_LIST = 128
 
 export interface Row { readonly logits: Float64Array, readonly record: Partial<LogitRecord> }
 export interface Result { readonly token: number, readonly logprob: number, readonly top: ReadonlyArray<{ readonly token: number, readonly logprob: number }> }
@@ -25,20 +23,20 @@ export const greedy: SamplingParams = {
 }
 export const noHistory: TokenHistory = { promptTokens: [], outputTokens: [] }
 
+export interface SampleOptions {
+  readonly counts?: ReadonlyArray<ArrayLike<number>>
+  /** As the engine samples on this adapter: larger parts, and more threads where it is none of software. */
+  readonly asEngine?: boolean
+}
+
 /** Both dispatches over all rows; row i owns state row i unless its record says otherwise. */
-export async function sampleRows (
-  gpu: GpuHarness,
-  vocab: number,
-  rows: readonly Row[],
-  { counts: countRows = [], sizes = smallSizes }: { readonly counts?: readonly ArrayLike<number>[], readonly sizes?: SampleSizes } = {}
-): Promise<Sampled> {
+export async function sampleRows (gpu: GpuHarness, vocab: number, rows: readonly Row[], { counts: countRows = [], asEngine = false }: SampleOptions = {}): Promise<Sampled> {
   const logitRows = rows.map(({ record }, stateRow): LogitRecord => ({ ...plainLogitRow, stateRow, ...record }))
   const allLogits = new Float32Array(rows.length * vocab)
   rows.forEach(({ logits }, row) => allLogits.set(logits, row * vocab))
   const allCounts = new Uint32Array(rows.length * vocab)
   countRows.forEach((counts, row) => allCounts.set(counts, row * vocab))
-  const { PART, PARTS, adjustedLength, scanLength } = sampleParts(vocab, sizes.part)
-  const shape = { VOCAB: vocab, PART, PARTS, ROLLED: 1, THREADS: sampleThreads }
+  const { PART, PARTS, adjustedLength, scanLength } = asEngine ? sampleParts(vocab) : sampleParts(vocab, SMALL_PART)
   const logits = await gpu.upload(allLogits, 'f32')
   const step = await gpu.step({ logitRows })
   const counts = await gpu.upload(allCounts, 'u32')
@@ -46,14 +44,27 @@ export async function sampleRows (
   const scan = await gpu.poisoned(rows.length * scanLength, 'u32')
   const sampled = await gpu.upload(new Array(rows.length).fill(untouched), 'u32')
   const results = await gpu.poisoned(rows.length * RESULT_WORDS, 'u32')
-  await gpu.run(sampleScan, { overrides: shape, buffers: { logits, step, counts, adjusted, scan }, grid: [PARTS, rows.length, 1] })
-  await gpu.run(sampleChoose, {
-    overrides: { ...shape, LIST: sizes.list, RESULT_WORDS },
-    buffers: { logits, step, adjusted, scan, counts, sampled, results },
-    grid: [rows.length, 1, 1]
-  })
+  if (asEngine) {
+    const sampler = await Sampler.create({ device: gpu.device, pipelines: gpu.pipelines('f32', 'f32'), buffers: { logits, step, adjusted, scan, counts, sampled, results } }, vocab)
+    const list = new CommandList()
+    sampler.record(list, { logitRows: rows.length })
+    const encoder = gpu.device.device.createCommandEncoder()
+    const pass = encoder.beginComputePass()
+    list.replay(pass)
+    pass.end()
+    gpu.device.queue.submit([encoder.finish()])
+  } else {
+    const shape = { VOCAB: vocab, PART, PARTS, ROLLED: gpu.device.capabilities.software ? 1 : 0, THREADS }
+    await gpu.run(sampleScan, { overrides: shape, buffers: { logits, step, counts, adjusted, scan }, grid: [PARTS, rows.length, 1] })
+    await gpu.run(sampleChoose, {
+      overrides: { ...shape, LIST: SMALL_LIST, RESULT_WORDS },
+      buffers: { logits, step, adjusted, scan, counts, sampled, results },
+      grid: [rows.length, 1, 1]
+    })
+  }
   const words = await gpu.bits(results, rows.length * RESULT_WORDS, 'u32')
   const floats = new Float32Array(words.buffer)
+  // Nothing is written behind these.
   await gpu.bits(adjusted, rows.length * adjustedLength, 'f32')
   await gpu.bits(scan, rows.length * scanLength, 'u32')
   return {

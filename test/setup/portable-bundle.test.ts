@@ -35,3 +35,17 @@ t.test('the bundled program runs without the checkout, and finds its files where
   t.equal(failed.code, 1)
   t.match(failed.stderr, join(folder, 'models', 'daybreak-mini'))
 })
+
+t.test('bundled tests run without the checkout, and say how many passed', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'daybreak-tests-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  // Two that need no device: one reads shaders, the other fixtures by way of the folder it lies in.
+  await run(process.execPath, [join(projectRoot, 'deploy', 'portable', 'bundle-tests.mjs'), '--output', folder, 'test/engine/attention-plan.test.ts', 'test/engine/models/saved-configs.test.ts'], { env: {} })
+  const { stdout } = await run(process.execPath, [join(folder, 'run-tests.mjs')], { cwd: tmpdir(), env: {} })
+  t.match(stdout, /^test\/engine\/attention-plan\.test\.ts: [1-9]\d* passed, 0 failed, 0 skipped /m)
+  t.match(stdout, /^test\/engine\/models\/saved-configs\.test\.ts: [1-9]\d* passed, 0 failed, 0 skipped /m)
+  t.match(stdout, /^total: [1-9]\d* passed, 0 failed, 0 skipped$/m)
+
+  const failed: { code?: unknown, stdout?: unknown } = await run(process.execPath, [join(folder, 'run-tests.mjs'), 'no such file'], { cwd: folder, env: {} }).then(() => ({}), error => error)
+  t.equal(failed.code, 1, 'a run of nothing proves nothing')
+})

@@ -33,7 +33,7 @@ function stageFloats (headDim: number): number {
  * a KV head are the columns of a tile, so every key and value is read once for all of them, as a matrix and straight
  * from storage: staging them through workgroup memory was slower, and so was loading them a run ahead.
  * Columns past the group are computed and ignored: q must reach 16 heads past its end. Splits have `split_keys()` keys; a row with one
- * split is finished here and written to y, others leave (o, m, l) for attention_reduce, m being the reference.
+ * split is finished here and written to y, others leave (o, m, l) for attention_merge, m being the reference.
  *
  * **Softmax** is attention-mma.ts's. Bytes: 4·D a key and KV head; operations 4·D·group a key.
  * @see FlashDecoding; FlashDecoding++ part 1

@@ -67,6 +67,8 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions, 
   const { storage, activation, layout } = plan
   options.onProgress({ stage: 'adapter', done: 1, total: 1, detail: `${device.report.name}, ${storage}` })
   const pipelines = new PipelineCache(device, storage, activation)
+  // While the device is empty: what is measured takes up to some hundred megabytes.
+  const products = plan.deterministic ? {} : await measuredProducts(device, config, { pipelines, folder: options.tuningFolder, onProgress: options.onProgress })
   const target = { device, pipelines, storage, layout, onProgress: options.onProgress }
   const seed = options.model.type === 'synthetic' ? options.model.seed : 0
   const weights = model.source === undefined ? await synthesizeDecoder(seed, config, target) : await loadDecoder(model, target)
@@ -81,7 +83,6 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions, 
   const limits: RunnerLimits = { ...plan.limits, numKVBlocks: kv.numBlocks }
 
   options.onProgress({ stage: 'kernels', done: 0, total: 0, detail: 'compiling kernels' })
-  const products = plan.deterministic ? {} : await measuredProducts(device, config, { pipelines, folder: options.tuningFolder, onProgress: options.onProgress })
   const context = { device, pipelines, config, buffers, products, blockSize: options.blockSize, attention: plan.attention, deterministic: plan.deterministic }
   const decoder = await Decoder.create(context, weights, { kv: kv.layers, rotations, experts })
   const sampler = await Sampler.create(context, config.vocabSize)

@@ -2,12 +2,15 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import t from 'tap'
+import { GpuDevice } from '../../../packages/engine/src/device/gpu-device.ts'
+import { OutOfDeviceMemoryError } from '../../../packages/engine/src/errors.ts'
 import { fastVariants } from '../../../packages/engine/src/kernels/matmul/fast-variants.ts'
 import { ANY_ROWS, productKey } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
 import type { ProductTable } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
+import type { PipelineCache } from '../../../packages/engine/src/kernels/pipeline-cache.ts'
 import { namedShape } from '../../../packages/engine/src/models/named-shapes.ts'
 import { KeptProducts } from '../../../packages/engine/src/tuning/kept-products.ts'
-import { productShapes } from '../../../packages/engine/src/tuning/measured-products.ts'
+import { measuredProducts, productShapes } from '../../../packages/engine/src/tuning/measured-products.ts'
 import { rowRanges } from '../../../packages/engine/src/tuning/product-candidates.ts'
 
 const adapter = { name: 'Paper GPU 9000', driver: 'paper 1.2' }
@@ -71,4 +74,17 @@ t.test('every product of a model is measured, and every range of rows has a cand
     t.same(ranges.map(({ upTo }) => upTo), ranges.map(({ upTo }) => upTo).toSorted((a, b) => a - b), 'ascending')
     t.ok(ranges.every(({ candidates }) => candidates.some(([type, ...numbers]) => type === 'vector' || numbers.at(-1) === 32 || numbers.at(-1) === 64)))
   }
+})
+
+t.test('a device without room to measure in follows the rules, and is asked again at the next start', async t => {
+  const device = await GpuDevice.open({ profile: 'production', backend: 'null' })
+  t.teardown(() => device[Symbol.asyncDispose]())
+  const folder = await aFolder(t)
+  const full = Object.assign(Object.create(device) as GpuDevice, {
+    capabilities,
+    createStorage: async (label: string, bytes: number) => { throw new OutOfDeviceMemoryError({ label, bytes }) }
+  })
+  const pipelines = { get: async () => ({}) } as unknown as PipelineCache
+  t.same(await measuredProducts(full, namedShape('daybreak-mini'), { pipelines, folder, onProgress: () => {} }), {})
+  t.same(await readdir(folder), [], 'nothing is kept')
 })

@@ -1,5 +1,6 @@
 import type { GpuDevice } from '../device/gpu-device.ts'
 import type { LoadProgress } from '../engine.ts'
+import { OutOfDeviceMemoryError } from '../errors.ts'
 import { productKey } from '../kernels/matmul/product-table.ts'
 import type { ProductTable } from '../kernels/matmul/product-table.ts'
 import type { PipelineCache } from '../kernels/pipeline-cache.ts'
@@ -32,7 +33,7 @@ export function productShapes (config: ModelConfig): ProductShape[] {
 
 /**
  * Which kernels are fastest for a model's products on this adapter: from the folder, and measured now where it does not know. Takes
- * seconds the first time.
+ * seconds the first time. Where there is no memory to measure with, rules decide.
  */
 export async function measuredProducts (gpu: GpuDevice, config: ModelConfig, { pipelines, folder, anew = false, onProgress }: MeasuredProductsOptions): Promise<ProductTable> {
   if (folder === undefined) return {}
@@ -40,10 +41,15 @@ export async function measuredProducts (gpu: GpuDevice, config: ModelConfig, { p
   const known = await kept.read()
   const missing = productShapes(config).filter(({ columns, k, epilogue }) => anew || known[productKey(columns, k, epilogue)] === undefined)
   if (missing.length === 0 || !gpu.capabilities.timestamps) return known
-  const measured = await tuneProducts(gpu, missing, {
-    pipelines,
-    onProgress: (done, total, detail) => onProgress({ stage: 'kernels', done, total, detail })
-  })
-  await kept.add(measured)
-  return { ...known, ...measured }
+  try {
+    const measured = await tuneProducts(gpu, missing, {
+      pipelines,
+      onProgress: (done, total, detail) => onProgress({ stage: 'kernels', done, total, detail })
+    })
+    await kept.add(measured)
+    return { ...known, ...measured }
+  } catch (error) {
+    if (error instanceof OutOfDeviceMemoryError) return known
+    throw error
+  }
 }

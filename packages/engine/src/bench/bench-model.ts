@@ -18,7 +18,7 @@ import { synthesizeDecoder } from '../models/synthesize-decoder.ts'
 import { StepPacker } from '../step-inputs.ts'
 import type { StepShape } from '../step-inputs.ts'
 import { measuredProducts } from '../tuning/measured-products.ts'
-import { fillWithRandom } from './random-values.ts'
+import { fillWithRandom } from '../weights/random-values.ts'
 
 /** Labels of dispatches that a step has once, not once a layer. */
 const ONCE: ReadonlySet<string> = new Set(['embedding', 'final_norm', 'head', 'head normed', 'sample_scan', 'sample_choose'])

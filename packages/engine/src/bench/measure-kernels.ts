@@ -7,7 +7,7 @@ import { decodeBatch, promptBatch, rowsBatch } from './bench-batches.ts'
 import type { BenchModel, BenchStep } from './bench-model.ts'
 import type { KernelBenchPlan, KernelKind, KernelMeasurement } from './kernel-bench.ts'
 import { attendedKeys, kernelWork, linearOf, linearSizes } from './kernel-work.ts'
-import type { PassTimer } from './pass-timer.ts'
+import type { PassTimer } from '../device/pass-timer.ts'
 
 export interface KernelSubject {
   readonly model: Pick<BenchModel, 'limits' | 'kvBytes' | 'step'>

@@ -11,7 +11,7 @@ import { measureCeilings } from './ceilings.ts'
 import type { KernelBench, KernelBenchPlan, KernelBenchReport } from './kernel-bench.ts'
 import { linearSizes } from './kernel-work.ts'
 import { measureKernels, promptTokens } from './measure-kernels.ts'
-import { PassTimer } from './pass-timer.ts'
+import { PassTimer } from '../device/pass-timer.ts'
 
 const BLOCK_SIZE = 16
 /** Logits of all measured rows take this much at most: a server's never come close. */

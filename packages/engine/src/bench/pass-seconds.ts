@@ -1,7 +1,7 @@
 import type { GpuDevice } from '../device/gpu-device.ts'
 import { profileList } from '../device/pass-profiler.ts'
 import { UnsupportedModelError } from '../errors.ts'
-import { medianOf } from './pass-timer.ts'
+import { medianOf } from '../device/pass-timer.ts'
 import { trivialDispatches } from './trivial-kernel.ts'
 
 const PASSES = 512

@@ -7,7 +7,7 @@ import type { WeightLayout } from '../kernels/matmul/weight-layout.ts'
 import { PipelineCache } from '../kernels/pipeline-cache.ts'
 import { StepPacker } from '../step-inputs.ts'
 import { rowsBatch } from './bench-batches.ts'
-import { fillWithRandom } from './random-values.ts'
+import { fillWithRandom } from '../weights/random-values.ts'
 
 export interface ProductTypes {
   readonly storage: StorageType

@@ -1,4 +1,4 @@
-import { fillRandom } from '../kernels/model-kernels.ts'
+import { fillWithRandom } from '../weights/random-values.ts'
 import { decoderAllocator } from './allocate-decoder.ts'
 import type { DecoderWeights } from './decoder.ts'
 import type { WeightTarget } from './load-decoder.ts'
@@ -10,16 +10,7 @@ export async function synthesizeDecoder (seed: number, config: ModelConfig, targ
   const { device, pipelines, storage, layout, onProgress } = target
   let made = 0
   const fill = async (buffer: GPUBuffer, k: number): Promise<void> => {
-    const vectors = Math.floor(buffer.size / (storage === 'f16' ? 8 : 16))
-    // The difference of two uniform draws has variance 1/6 of its amplitude squared.
-    const pipeline = await pipelines.get(fillRandom, { AMPLITUDE: Math.sqrt(6 / k), SEED: (seed + 7919 * made++) >>> 0, COUNT: vectors })
-    const encoder = device.device.createCommandEncoder()
-    const pass = encoder.beginComputePass()
-    pass.setPipeline(pipeline.gpu)
-    pass.setBindGroup(0, pipeline.bind({ weight: buffer }))
-    pass.dispatchWorkgroups(Math.min(16384, Math.ceil(vectors / 256)))
-    pass.end()
-    device.queue.submit([encoder.finish()])
+    await fillWithRandom(device, buffer, storage, 1 / Math.sqrt(k), (seed + 7919 * made++) >>> 0, pipelines)
     onProgress({ stage: 'weights', done: made, total: 0, detail: 'random weights made' })
   }
   const allocator = decoderAllocator(device, { storage, layout })

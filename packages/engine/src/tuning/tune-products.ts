@@ -1,5 +1,5 @@
-import { PassTimer } from '../bench/pass-timer.ts'
-import { fillWithRandom } from '../bench/random-values.ts'
+import { PassTimer } from '../device/pass-timer.ts'
+import { fillWithRandom } from '../weights/random-values.ts'
 import type { GpuDevice } from '../device/gpu-device.ts'
 import type { Dispatch } from '../kernels/command-list.ts'
 import type { matmulOverrides } from '../kernels/matmul/matmul-interface.ts'

@@ -15,8 +15,6 @@ export interface MmaStagedShape {
   readonly columnTiles: number
   /** K staged at a time, a multiple of 16 · depthGroups. */
   readonly depth: number
-  /** Stages in workgroup memory: with two, one barrier a stage instead of two. */
-  readonly stages: 1 | 2
   readonly subgroup: number
   readonly epilogue: Epilogue
 }
@@ -31,11 +29,11 @@ export function mmaStagedColumns ({ columnGroups, columnTiles, epilogue }: MmaSt
   return 16 * columnGroups * columnTiles / (isGated(epilogue) ? 2 : 1)
 }
 
-/** Bytes of workgroup memory: both operands' stages, and a tile (gated: two) of f32 for every subgroup. */
+/** Bytes of workgroup memory: both operands' stage, and a tile (gated: two) of f32 for every subgroup. */
 export function mmaStagedBytes (shape: MmaStagedShape): number {
-  const { rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, stages, epilogue } = shape
+  const { rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, epilogue } = shape
   const pitch = depth / 8 + 1
-  return stages * 16 * pitch * 16 * (rowGroups * rowTiles + columnGroups * columnTiles) + rowGroups * columnGroups * depthGroups * (isGated(epilogue) ? 2 : 1) * 1024
+  return 16 * pitch * 16 * (rowGroups * rowTiles + columnGroups * columnTiles) + rowGroups * columnGroups * depthGroups * (isGated(epilogue) ? 2 : 1) * 1024
 }
 
 /**
@@ -48,10 +46,11 @@ export function mmaStagedBytes (shape: MmaStagedShape): number {
  * parallelism. Where nothing but the sum is stored, accumulators start from y (residual) and go straight back to it.
  * Dispatched with x over row tiles, so that workgroups that run together share W. Rows of y that pad a tile are written too.
  * Bytes: ceil(M/rows)·N·K + ceil(N/columns)·M·K halves; operations 2·M·N·K.
- * @see FlashDecoding++ (Hong et al. 2023) part 2. Differs: the double buffer is in registers; in workgroup memory it is an option.
+ * @see FlashDecoding++ (Hong et al. 2023) part 2. Differs: the double buffer is in registers. Two stages in workgroup memory, with one
+ * barrier a step, were slower.
  */
 export function mmaStaged (shape: MmaStagedShape) {
-  const { rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, stages, subgroup, epilogue } = shape
+  const { rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, subgroup, epilogue } = shape
   const gated = isGated(epilogue)
   const threads = rowGroups * columnGroups * depthGroups * subgroup
   const pitch = depth / 8 + 1
@@ -67,34 +66,22 @@ export function mmaStaged (shape: MmaStagedShape) {
   const load = (kt: string): string => `
       ${pieces(rowVectors, (n, e) => `next_x_${n} = x[(m0 + ${e} / ${depth / 8}u) * (K / 8u) + (${kt}) * 2u + ${e} % ${depth / 8}u];`)}
       ${pieces(columnVectors, (n, e) => `next_w_${n} = weight[(column_tile(wg.y, ${e} / ${2 * depth}u) * k_tiles + (${kt})) * 32u + ${e} % ${2 * depth}u];`)}`
-  const stage = (at: string): string => `
-      ${pieces(rowVectors, (n, e) => `tile_x[${stages === 2 ? `${at} * ${xStage}u + ` : ''}${e} / ${depth / 8}u * ${pitch}u + ${e} % ${depth / 8}u] = next_x_${n};`)}
-      ${pieces(columnVectors, (n, e) => `tile_w[${stages === 2 ? `${at} * ${wStage}u + ` : ''}(${e} / ${2 * depth}u * 16u + (${e} % 32u) / 2u) * ${pitch}u + (${e} % ${2 * depth}u) / 32u * 2u + ${e} % 2u] = next_w_${n};`)}`
-  const multiply = (at: string): string => unroll(depth / 16 / depthGroups, u => `{
+  const stage = `
+      ${pieces(rowVectors, (n, e) => `tile_x[${e} / ${depth / 8}u * ${pitch}u + ${e} % ${depth / 8}u] = next_x_${n};`)}
+      ${pieces(columnVectors, (n, e) => `tile_w[(${e} / ${2 * depth}u * 16u + (${e} % 32u) / 2u) * ${pitch}u + (${e} % ${2 * depth}u) / 32u * 2u + ${e} % 2u] = next_w_${n};`)}`
+  const multiply = unroll(depth / 16 / depthGroups, u => `{
         let k16 = ${u * depthGroups}u${depthGroups > 1 ? ' + depth_group' : ''};
-        ${unroll(columnTiles, j => `let b_${j} = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tile_w, ${stages === 2 ? `${at} * ${wStage}u + ` : ''}(column_group * ${columnTiles}u + ${j}u) * ${16 * pitch}u + k16 * 2u, ${pitch}u);`)}
-        ${unroll(rowTiles, i => `let a_${i} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tile_x, ${stages === 2 ? `${at} * ${xStage}u + ` : ''}(row_group * ${rowTiles}u + ${i}u) * ${16 * pitch}u + k16 * 2u, ${pitch}u);
+        ${unroll(columnTiles, j => `let b_${j} = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tile_w, (column_group * ${columnTiles}u + ${j}u) * ${16 * pitch}u + k16 * 2u, ${pitch}u);`)}
+        ${unroll(rowTiles, i => `let a_${i} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tile_x, (row_group * ${rowTiles}u + ${i}u) * ${16 * pitch}u + k16 * 2u, ${pitch}u);
         ${unroll(columnTiles, j => `acc_${i}_${j} = subgroupMatrixMultiplyAccumulate(a_${i}, b_${j}, acc_${i}_${j});`)}`)}
       }`)
-  const loop = stages === 1
-    ? `
+  const loop = `
     for (var kt = 0u; kt < k_tiles; kt += ${depth / 16}u) {
       workgroupBarrier();
-      ${stage('')}
+      ${stage}
       workgroupBarrier();
       if (kt + ${depth / 16}u < k_tiles) { ${load(`kt + ${depth / 16}u`)} }
-      ${multiply('')}
-    }`
-    : `
-    ${stage('0u')}
-    workgroupBarrier();
-    var now = 0u;
-    for (var kt = 0u; kt < k_tiles; kt += ${depth / 16}u) {
-      if (kt + ${depth / 16}u < k_tiles) { ${load(`kt + ${depth / 16}u`)} }
-      ${multiply('now')}
-      now = 1u - now;
-      ${stage('now')}
-      workgroupBarrier();
+      ${multiply}
     }`
 
   const tiles = Array.from({ length: rowTiles }, (_, i) => Array.from({ length: columnTiles }, (_, j) => ({ i, j }))).flat()
@@ -118,14 +105,14 @@ export function mmaStaged (shape: MmaStagedShape) {
   const inRange = (j: number): string => `wg.y * ${columnGroups * columnTiles}u + column_group * ${columnTiles}u + ${j}u < own_tiles`
 
   return defineKernel({
-    name: `matmul_mma_staged_${epilogue}_g${rowGroups}x${columnGroups}x${depthGroups}_t${rowTiles}x${columnTiles}_k${depth}_s${stages}`,
+    name: `matmul_mma_staged_${epilogue}_g${rowGroups}x${columnGroups}x${depthGroups}_t${rowTiles}x${columnTiles}_k${depth}`,
     bindings: matmulBindings,
     overrides: matmulOverrides,
     wgsl: `
 // y = x Wᵀ, ${16 * rowGroups * rowTiles} × ${16 * columnGroups * columnTiles} products a workgroup, K in steps of ${depth}, epilogue ${epilogue}; generated by mma-staged.ts
 ${matmulHeader(epilogue, 'vec4<u32>', 'vec4<u32>')}
-var<workgroup> tile_x: array<vec4<u32>, ${stages * xStage}>;
-var<workgroup> tile_w: array<vec4<u32>, ${stages * wStage}>;
+var<workgroup> tile_x: array<vec4<u32>, ${xStage}>;
+var<workgroup> tile_w: array<vec4<u32>, ${wStage}>;
 var<workgroup> stage: array<f32, ${rowGroups * columnGroups * depthGroups * streams * 256}>;
 
 /** Tile of the weight that is the workgroup's n-th; past the last, the last again. */

@@ -44,7 +44,7 @@ export function productVariant (
   }
   const [, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth] = kernel
   const shape: MmaStagedShape = {
-    rowGroups, columnGroups, depthGroups, rowTiles, columnTiles: isGated(epilogue) ? Math.max(2, columnTiles) : columnTiles, depth, stages: 1, subgroup: 32, epilogue
+    rowGroups, columnGroups, depthGroups, rowTiles, columnTiles: isGated(epilogue) ? Math.max(2, columnTiles) : columnTiles, depth, subgroup: 32, epilogue
   }
   if (k % depth !== 0 || mmaStagedBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return undefined
   return { kernel: mmaStaged(shape), rows: mmaStagedRows(shape), columns: mmaStagedColumns(shape), upTo, rowsFirst: true }

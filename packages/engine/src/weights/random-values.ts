@@ -4,13 +4,14 @@ import { fillRandom } from '../kernels/model-kernels.ts'
 import { PipelineCache } from '../kernels/pipeline-cache.ts'
 
 /**
- * Fills a buffer with random values of standard deviation `deviation`. Zeros would not do for measuring: what does not toggle
- * takes less power, and a GPU's clocks follow.
+ * Fills a buffer with random values of standard deviation `deviation`, made on the device. Zeros would not do for measuring: what does
+ * not toggle takes less power, and a GPU's clocks follow.
+ * @param pipelines where the kernel is kept, of storage `type`; undefined: compiled for this
  */
-export async function fillWithRandom (gpu: GpuDevice, buffer: GPUBuffer, type: StorageType, deviation: number, seed: number): Promise<void> {
+export async function fillWithRandom (gpu: GpuDevice, buffer: GPUBuffer, type: StorageType, deviation: number, seed: number, pipelines = new PipelineCache(gpu, type, type)): Promise<void> {
   const vectors = Math.floor(buffer.size / (type === 'f16' ? 8 : 16))
   // The difference of two uniform draws has variance 1/6 of its amplitude squared.
-  const pipeline = await new PipelineCache(gpu, type, type).get(fillRandom, { AMPLITUDE: Math.sqrt(6) * deviation, SEED: seed, COUNT: vectors })
+  const pipeline = await pipelines.get(fillRandom, { AMPLITUDE: Math.sqrt(6) * deviation, SEED: seed, COUNT: vectors })
   const encoder = gpu.device.createCommandEncoder()
   const pass = encoder.beginComputePass()
   pass.setPipeline(pipeline.gpu)

@@ -1,4 +1,4 @@
-import type { GpuDevice } from '../device/gpu-device.ts'
+import type { GpuDevice } from './gpu-device.ts'
 import type { Dispatch } from '../kernels/command-list.ts'
 
 /** What five measurements of the same gave, in seconds. */

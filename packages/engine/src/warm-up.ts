@@ -2,11 +2,14 @@ import { blockId, sequenceId } from '@daybreak/kvcache'
 import type { ForwardBatch, ModelRunner } from './contract.ts'
 import { greedySampling } from './greedy-sampling.ts'
 
-/** Row counts on both sides of every matrix kernel's range: together they dispatch each variant once. */
+/**
+ * Row counts on both sides of every matrix kernel's range: together they dispatch each variant once. Only the tensor-core kernels for
+ * more than 512 rows are left out: real drivers compile with the pipeline, and 513 rows would be seconds on a software adapter.
+ */
 const ROW_COUNTS = [1, 2, 3, 5, 9, 17, 33, 65, 129]
 
 /**
- * Dispatches every kernel variant once. Drivers finish compiling at the first dispatch (seconds on a software adapter), and that
+ * Dispatches the variants of every product once. Software drivers finish compiling at the first dispatch (seconds on a software adapter), and that
  * must not be the first user's wait. What it leaves in the KV cache belongs to no sequence.
  */
 export async function warmUp (runner: ModelRunner, onProgress: (done: number, total: number) => void): Promise<void> {

@@ -46,7 +46,7 @@ function distinct (all: readonly MatmulVariant[]): MatmulVariant[] {
 
 /** K that a kernel takes at a time: staged, or a tile for each load of each subgroup. */
 function depthOf ({ kernel: { name } }: MatmulVariant): { readonly type: 'staged' | 'vector', readonly depth: number } {
-  const [, staged] = /^matmul_mma_staged_.*_k(\d+)_/.exec(name) ?? []
+  const [, staged] = /^matmul_mma_staged_.*_k(\d+)$/.exec(name) ?? []
   if (staged !== undefined) return { type: 'staged', depth: Number(staged) }
   const [, splits, ahead] = /^matmul_gemv_tiled_.*_s(\d+)_a(\d+)$/.exec(name) ?? []
   if (splits === undefined) throw new Error(`the name ${name} does not tell a depth`)

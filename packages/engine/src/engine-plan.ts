@@ -28,6 +28,8 @@ export interface EnginePlan {
   readonly attention: AttentionPlan
   /** Every kernel of a weight sums in one order, whatever the batch: asked for, or the only ones there are. */
   readonly deterministic: boolean
+  /** Products that go into the residual stream may come as sums of parts of K, which the next norm adds up. */
+  readonly partedProducts: boolean
   readonly stepLayout: StepLayout
   /** u32 words of the largest step's inputs. */
   readonly stepWords: number
@@ -76,11 +78,17 @@ export function planEngine (config: ModelConfig, options: PlanOptions, device: P
     limits,
     attention,
     deterministic,
+    partedProducts: !deterministic && mayPart(config),
     stepLayout,
     stepWords: new StepPacker({ ...limits, numKVBlocks: 0 }, stepLayout).maxWords,
     // A sequence's last block is its own, however little of it is used.
     kv: { config, blockSize, storage, kvCacheBytes, wantedTokens: maxSequences * Math.ceil(maxModelLen / blockSize) * blockSize, leastTokens: maxModelLen }
   }
+}
+
+/** What is added is scaled, biased or normalised nowhere on the way, and a norm reads it next. */
+export function mayPart ({ norm, residualScale }: Pick<ModelConfig, 'norm' | 'residualScale'>): boolean {
+  return norm.placement === 'before' && residualScale === 1
 }
 
 /** Kernels load four values at a time, and would leave out the rest of a row without a word. */

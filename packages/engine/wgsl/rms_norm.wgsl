@@ -11,8 +11,8 @@ override THREADS: u32;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  // How many rows there are is asked for now and needed at the end: nothing waits for it.
   let rows = select(num_tokens(), num_logit_rows(), GATHER);
-  if (wg.x >= rows) { return; }
   var row = wg.x;
   if (GATHER) { row = logit_record(wg.x, 0u).x; }
   let vectors = HIDDEN_SIZE / 4u;
@@ -22,6 +22,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     squares += dot(v, v);
   }
   let scale = inverseSqrt(workgroup_sum(squares, thread, THREADS) / f32(HIDDEN_SIZE) + EPS);
+  if (wg.x >= rows) { return; }
   for (var c = thread; c < vectors; c += THREADS) {
     y[wg.x * vectors + c] = act4(clamp(x[row * vectors + c] * scale * weight[c], vec4<f32>(-ACT_MAX), vec4<f32>(ACT_MAX)));
   }

@@ -59,15 +59,15 @@ t.test('a folder that cannot be written to is no error', async t => {
 })
 
 t.test('a measured table decides which kernel runs, and its last choice serves any number of rows', async t => {
-  const variants = fastVariants(64, 96, 'store', capabilities, table)
+  const variants = fastVariants(64, 96, 'store', capabilities, { table })
   t.same(variants.map(({ upTo, kernel }) => [upTo, kernel.name.replace(/_store.*/, '')]), [[1, 'matmul_gemv_tiled'], [Infinity, 'matmul_mma_staged']])
-  const elsewhere = fastVariants(64, 128, 'store', capabilities, table)
+  const elsewhere = fastVariants(64, 128, 'store', capabilities, { table })
   t.same(elsewhere.map(({ kernel }) => kernel.name), fastVariants(64, 128, 'store', capabilities).map(({ kernel }) => kernel.name), 'a shape that was not measured follows the rules')
 })
 
 t.test('every product of a model is measured, and every range of rows has a candidate that fits any K', async t => {
   const shapes = productShapes(namedShape('llama-3.2-1b'))
-  t.same(shapes.map(({ columns, k, epilogue }) => productKey(columns, k, epilogue)), ['3072 x 2048', '2048 x 2048', '8192 x 2048 gated', '2048 x 8192', '128256 x 2048'])
+  t.same(shapes.map(({ columns, k, epilogue, parted }) => productKey(columns, k, epilogue, parted)), ['3072 x 2048', '2048 x 2048 parted', '8192 x 2048 gated', '2048 x 8192 parted', '128256 x 2048'])
   for (const columns of [2048, 128_256]) {
     const ranges = rowRanges(columns)
     t.equal(ranges.at(-1)?.upTo, ANY_ROWS)

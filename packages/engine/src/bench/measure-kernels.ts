@@ -143,6 +143,6 @@ function weightOf (label: string, config: ModelConfig): KernelMeasurement['weigh
 
 function kindOf (label: string): KernelKind {
   if (linearOf(label) !== undefined) return 'linear'
-  if (label.startsWith('attention_') && !label.endsWith('_norm')) return 'attention'
+  if (label.startsWith('attention_') && !/_norm\b/.test(label)) return 'attention'
   return label.startsWith('sample_') ? 'sampling' : 'rowwise'
 }

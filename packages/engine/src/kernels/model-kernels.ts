@@ -18,6 +18,14 @@ export const rmsNorm = defineKernel({
   wgsl: readShader('rms_norm')
 })
 
+/** The same of x plus the parts of a product that were left for it, which x then has. */
+export const rmsNormSummed = defineKernel({
+  name: 'rms_norm_summed',
+  bindings: { x: 'read_write', sums: 'read', weight: 'read', step: 'read', y: 'read_write' },
+  overrides: ['HIDDEN_SIZE', 'EPS', 'GATHER', 'PARTS', 'PART_ROWS', 'THREADS'],
+  wgsl: readShader('rms_norm_summed')
+})
+
 /** x += y / rms(y) · weight: the norm of what a branch adds to the residual stream. */
 export const normAdd = defineKernel({
   name: 'norm_add',

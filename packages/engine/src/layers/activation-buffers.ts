@@ -2,6 +2,7 @@ import type { RunnerLimits } from '../contract.ts'
 import type { StorageAllocator } from '../device/storage-allocator.ts'
 import type { StorageType } from '../engine.ts'
 import { attentionSplit } from '../kernels/attention/attention-order.ts'
+import { mostPartRows } from '../kernels/matmul/mma-staged.ts'
 import { sampleParts } from '../kernels/sample-kernels.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import { resultWords } from '../step-inputs.ts'
@@ -20,6 +21,8 @@ export interface ActivationBuffers {
   readonly q: GPUBuffer
   /** `[T][query head][D]` act. */
   readonly attended: GPUBuffer
+  /** `[part][mostPartRows][hidden]` f32: what a projection will add to the residual stream, in parts of K; undefined where products have none. */
+  readonly partialSums: GPUBuffer | undefined
   /** `[T][intermediate]` act. */
   readonly gated: GPUBuffer
   /** `[T][hidden]` f32: what attention or MLP will add, in models that normalise it first. */
@@ -57,6 +60,9 @@ export function partialSplits (config: ModelConfig, limits: Pick<RunnerLimits, '
   return Math.max(1, Math.min(wanted, Math.floor(Math.min(MAX_PARTIAL_BYTES, maxBindingBytes) / perSplit)))
 }
 
+/** Parts that product tables cut K into at most. */
+const MOST_PARTS = 8
+
 /** Matrix kernels work in tiles of rows: rows past the last are computed and never used. A tile of queries may begin at any row. */
 const ROW_PADDING = 128
 
@@ -66,7 +72,8 @@ export async function createActivationBuffers (
   config: ModelConfig,
   limits: Omit<RunnerLimits, 'numKVBlocks'>,
   activation: StorageType,
-  stepWords: number
+  stepWords: number,
+  partedProducts: boolean
 ): Promise<ActivationBuffers> {
   const act = activation === 'f16' ? 2 : 4
   const tokens = Math.ceil(limits.maxBatchedTokens / ROW_PADDING) * ROW_PADDING
@@ -82,6 +89,7 @@ export async function createActivationBuffers (
     qkv: await create('qkv', 4 * tokens * (config.numHeads + 2 * config.numKVHeads) * config.headDim),
     q: await create('q', act * (tokens + ROW_PADDING) * attended),
     attended: await create('attended', act * tokens * attended),
+    partialSums: partedProducts ? await create('partial sums', 4 * MOST_PARTS * mostPartRows * config.hiddenSize) : undefined,
     gated: await create('gated', config.layers.some(({ mlp }) => mlp === 'dense') ? act * tokens * config.intermediateSize : 0),
     branch: await create('branch', config.norm.placement === 'before' ? 0 : 4 * tokens * config.hiddenSize),
     nothing: await create('nothing', 0),

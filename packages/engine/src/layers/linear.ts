@@ -18,6 +18,7 @@ interface Variant {
   readonly upTo: number
   /** Workgroups run along rows first, so that those that run together share W. */
   readonly rowsFirst: boolean
+  readonly parts: number
   readonly pipelines: ReadonlyArray<Pipeline<MatmulBindings>>
 }
 
@@ -27,6 +28,11 @@ export interface LinearBuffers {
   readonly step: GPUBuffer
   /** One value per output, or per gate and then per up output, f32; bound to anything when there is none. */
   readonly bias: GPUBuffer
+  /**
+   * `[part][mostPartRows][columns]` f32, for sums of parts of K: present where whoever reads y adds them to it. Then y lacks them, and
+   * `partsOf` tells how many there are.
+   */
+  readonly partialSums?: GPUBuffer | undefined
 }
 
 export interface LinearOptions {
@@ -63,16 +69,19 @@ export class Linear {
   readonly #weight: LinearWeight
   readonly #label: string
   readonly #groups: readonly GPUBindGroup[]
+  readonly #partedGroups: readonly GPUBindGroup[]
 
   private constructor (label: string, weight: LinearWeight, variants: readonly Variant[], buffers: LinearBuffers) {
     this.#label = label
     this.#weight = weight
     this.#variants = variants
-    this.#groups = weight.parts.map((part, i) => {
+    const bind = ({ x, y, step, bias }: LinearBuffers): GPUBindGroup[] => weight.parts.map(({ buffer }, i) => {
       const pipeline = variants[0]?.pipelines[i]
       if (pipeline === undefined) throw new TypeError(`${label} has no kernel`)
-      return pipeline.bind({ ...buffers, weight: part.buffer })
+      return pipeline.bind({ x, y, step, bias, weight: buffer })
     })
+    this.#groups = bind(buffers)
+    this.#partedGroups = buffers.partialSums === undefined ? [] : bind({ ...buffers, y: buffers.partialSums })
   }
 
   static async create (
@@ -82,24 +91,40 @@ export class Linear {
     options: LinearOptions,
     buffers: LinearBuffers
   ): Promise<Linear> {
-    const variants = await Promise.all(matmulVariants(weight, epilogue, options.device, options.deterministic, options.products).map(async ({ kernel, rows, columns, upTo, rowsFirst = false }) => {
+    const { device, deterministic, products } = options
+    const known = matmulVariants(weight, epilogue, device, deterministic, { table: products, parted: buffers.partialSums !== undefined })
+    const variants = await Promise.all(known.map(async ({ kernel, rows, columns, upTo, rowsFirst = false, parts = 1 }) => {
       const pipelines = await Promise.all(weight.parts.map(part => options.pipelines.get(kernel, linearOverrides(weight, part, options))))
-      return { rows, columns, upTo, rowsFirst, pipelines }
+      return { rows, columns, upTo, rowsFirst, parts, pipelines }
     }))
     return new Linear(label, weight, variants, buffers)
   }
 
+  /** Parts of K whose sums are left in `partialSums`, for so many rows of x; 1: y has them. */
+  partsOf (rows: number): number {
+    return this.#variantFor(rows)?.parts ?? 1
+  }
+
+  /** All numbers of parts that there are, but for 1. */
+  get partCounts (): number[] {
+    return [...new Set(this.#variants.map(({ parts }) => parts))].filter(parts => parts > 1)
+  }
+
+  #variantFor (rows: number): Variant | undefined {
+    return this.#variants.find(({ upTo }) => upTo >= rows)
+  }
+
   /** @param rows rows of x */
   record (list: CommandList, rows: number): void {
-    const variant = this.#variants.find(v => v.upTo >= rows)
+    const variant = this.#variantFor(rows)
     if (variant === undefined) return
     this.#weight.parts.forEach((part, i) => {
       const pipeline = variant.pipelines[i]
-      const group = this.#groups[i]
+      const group = (variant.parts > 1 ? this.#partedGroups : this.#groups)[i]
       if (pipeline === undefined || group === undefined) return
       const alongColumns = Math.ceil(part.columns / variant.columns)
       const alongRows = Math.ceil(rows / variant.rows)
-      list.dispatch(this.#label, pipeline, group, variant.rowsFirst ? [alongRows, alongColumns, 1] : [alongColumns, alongRows, 1])
+      list.dispatch(this.#label, pipeline, group, variant.rowsFirst ? [alongRows, alongColumns, variant.parts] : [alongColumns, alongRows, 1])
     })
   }
 }

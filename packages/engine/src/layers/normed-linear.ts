@@ -18,13 +18,15 @@ export interface NormedLinearParts {
   readonly epilogue: Epilogue
   readonly options: LinearOptions
   readonly buffers: LinearBuffers
+  /** The projection that went into the residual stream last: where it left parts, the norm has to add them up first. */
+  readonly before: Linear | undefined
   /** Rows of x in a step. */
   readonly rows: (shape: StepShape) => number
 }
 
 /** A norm, and the projection of what it normalises: one dispatch for a single row where the weight is tiled, else two. */
 export async function createNormedLinear (context: LayerContext, parts: NormedLinearParts): Promise<Recorder> {
-  const { label, norm, normWeight, weight, epilogue, options, buffers, rows } = parts
+  const { label, norm, normWeight, weight, epilogue, options, buffers, before, rows } = parts
   const linear = await Linear.create(label, weight, epilogue, options, buffers)
   const inTwo: Recorder = (list, shape) => {
     norm(list, shape)
@@ -39,7 +41,7 @@ export async function createNormedLinear (context: LayerContext, parts: NormedLi
     return { pipeline, group: pipeline.bind({ ...buffers, x: context.buffers.residual, weight: part.buffer, norm: normWeight }), columns: part.columns }
   }))
   return (list, shape) => {
-    if (rows(shape) !== 1) inTwo(list, shape)
+    if (rows(shape) !== 1 || (before?.partsOf(shape.tokens) ?? 1) > 1) inTwo(list, shape)
     else for (const { pipeline, group, columns } of dispatches) list.dispatch(`${label} normed`, pipeline, group, [Math.ceil(columns / 16), 1, 1])
   }
 }

@@ -1,7 +1,9 @@
 import type { CommandList } from '../kernels/command-list.ts'
-import { normAdd, qkNorm, rmsNorm, toActivation } from '../kernels/model-kernels.ts'
+import { mostPartRows } from '../kernels/matmul/mma-staged.ts'
+import { normAdd, qkNorm, rmsNorm, rmsNormSummed, toActivation } from '../kernels/model-kernels.ts'
 import type { StepShape } from '../step-inputs.ts'
 import type { LayerContext } from './layer-context.ts'
+import type { Linear } from './linear.ts'
 
 export type Recorder = (list: CommandList, shape: StepShape) => void
 
@@ -11,8 +13,11 @@ export function normThreads ({ device }: LayerContext, length: number): number {
   return 2 ** Math.floor(Math.log2(Math.min(maxWorkgroupThreads, software ? 32 : length >= 2048 ? 512 : 128)))
 }
 
-/** `normed = norm(residual)`, the input of a layer's projections; without a weight, the residual stream as it is. */
-export async function createInputNorm (context: LayerContext, label: string, weight: GPUBuffer | undefined): Promise<Recorder> {
+/**
+ * `normed = norm(residual)`, the input of a layer's projections; without a weight, the residual stream as it is.
+ * @param before the projection that went into the residual stream last, whose parts are added up here
+ */
+export async function createInputNorm (context: LayerContext, label: string, weight: GPUBuffer | undefined, before: Linear | undefined): Promise<Recorder> {
   const { pipelines, config, buffers } = context
   const { residual, step, normed } = buffers
   if (weight === undefined) {
@@ -20,17 +25,40 @@ export async function createInputNorm (context: LayerContext, label: string, wei
     const group = copy.bind({ x: residual, step, y: normed })
     return (list, shape) => list.dispatch('to_activation', copy, group, [Math.ceil(config.hiddenSize / 256), shape.tokens, 1])
   }
-  const norm = await pipelines.get(rmsNorm, { HIDDEN_SIZE: config.hiddenSize, EPS: config.norm.eps, GATHER: 0, THREADS: normThreads(context, config.hiddenSize) })
-  const group = norm.bind({ x: residual, weight, step, y: normed })
-  return (list, shape) => list.dispatch(label, norm, group, [shape.tokens, 1, 1])
+  return await createResidualNorm(context, { label, weight, y: normed, before, gather: false })
 }
 
 /** `headInput = norm(residual)` of the rows that need logits. */
-export async function createFinalNorm (context: LayerContext, weight: GPUBuffer): Promise<Recorder> {
-  const { pipelines, config, buffers } = context
-  const norm = await pipelines.get(rmsNorm, { HIDDEN_SIZE: config.hiddenSize, EPS: config.norm.eps, GATHER: 1, THREADS: normThreads(context, config.hiddenSize) })
-  const group = norm.bind({ x: buffers.residual, weight, step: buffers.step, y: buffers.headInput })
-  return (list, shape) => list.dispatch('final_norm', norm, group, [shape.logitRows, 1, 1])
+export async function createFinalNorm (context: LayerContext, weight: GPUBuffer, before: Linear | undefined): Promise<Recorder> {
+  return await createResidualNorm(context, { label: 'final_norm', weight, y: context.buffers.headInput, before, gather: true })
+}
+
+interface ResidualNorm {
+  readonly label: string
+  readonly weight: GPUBuffer
+  readonly y: GPUBuffer
+  readonly before: Linear | undefined
+  /** Only of rows that need logits. */
+  readonly gather: boolean
+}
+
+async function createResidualNorm (context: LayerContext, { label, weight, y, before, gather }: ResidualNorm): Promise<Recorder> {
+  const { pipelines, config, buffers: { residual, step, partialSums } } = context
+  const overrides = { HIDDEN_SIZE: config.hiddenSize, EPS: config.norm.eps, GATHER: Number(gather), THREADS: normThreads(context, config.hiddenSize) }
+  const norm = await pipelines.get(rmsNorm, overrides)
+  const group = norm.bind({ x: residual, weight, step, y })
+  const summed = new Map(partialSums === undefined || before === undefined
+    ? []
+    : await Promise.all(before.partCounts.map(async parts => {
+      const pipeline = await pipelines.get(rmsNormSummed, { ...overrides, PARTS: parts, PART_ROWS: mostPartRows })
+      return [parts, { pipeline, group: pipeline.bind({ x: residual, sums: partialSums, weight, step, y }) }] as const
+    })))
+  return (list, shape) => {
+    const rows = gather ? shape.logitRows : shape.tokens
+    const adding = summed.get(before?.partsOf(shape.tokens) ?? 1)
+    if (adding === undefined) list.dispatch(label, norm, group, [rows, 1, 1])
+    else list.dispatch(`${label} summed`, adding.pipeline, adding.group, [rows, 1, 1])
+  }
 }
 
 /** `residual += norm(branch)`; nothing without a weight, since the projection before it has added to the residual itself. */

@@ -17,8 +17,8 @@ export interface Workspace {
 }
 
 /** @throws OutOfDeviceMemoryError */
-export async function allocateWorkspace (device: StorageAllocator, config: ModelConfig, { limits, activation, stepWords }: EnginePlan): Promise<Workspace> {
-  const buffers = await createActivationBuffers(device, config, limits, activation, stepWords)
+export async function allocateWorkspace (device: StorageAllocator, config: ModelConfig, { limits, activation, stepWords, partedProducts }: EnginePlan): Promise<Workspace> {
+  const buffers = await createActivationBuffers(device, config, limits, activation, stepWords, partedProducts)
   const experts = config.experts === undefined ? undefined : await createExpertBuffers(device, expertConfig(config), limits.maxBatchedTokens, activation)
   const rotations: GPUBuffer[] = []
   for (const rotary of config.rotaries) rotations.push(await createRotaryTable(device, rotary, limits.maxModelLen))

@@ -6,6 +6,7 @@ import type { ExpertBuffers } from '../layers/expert-buffers.ts'
 import type { LayerContext } from '../layers/layer-context.ts'
 import { Linear } from '../layers/linear.ts'
 import { createNormedLinear } from '../layers/normed-linear.ts'
+import type { NormedLinearParts } from '../layers/normed-linear.ts'
 import { createBranchNorm, createFinalNorm, createInputNorm, createQKNorm } from '../layers/norms.ts'
 import type { Recorder } from '../layers/norms.ts'
 import type { LinearWeight } from '../weights/linear-weight.ts'
@@ -79,16 +80,21 @@ export class Decoder {
     for (const { window } of config.layers) {
       if (!attentions.has(window)) attentions.set(window, await createAttention(context, window))
     }
-    const recorders = [...await createEmbedding(context, weights.embedding)]
+    const recorders: Recorder[] = [...await createEmbedding(context, weights.embedding)]
+    let before: Linear | undefined
     for (const [i, layer] of weights.layers.entries()) {
       const attention = attentions.get(config.layers[i]?.window)
       if (attention === undefined) throw new TypeError(`layer ${i} has no configuration`)
-      recorders.push(...await createAttentionBlock(context, layer, i, attention, memory), ...await createMlp(context, layer, memory))
+      const block = await createAttentionBlock(context, layer, i, attention, memory, before)
+      const mlp = await createMlp(context, layer, memory, block.last)
+      recorders.push(...block.recorders, ...mlp.recorders)
+      before = mlp.last
     }
     const head = await createNormedLinear(context, {
       label: 'head',
-      norm: await createFinalNorm(context, weights.finalNorm),
+      norm: await createFinalNorm(context, weights.finalNorm, before),
       normWeight: weights.finalNorm,
+      before,
       weight: weights.head,
       epilogue: 'store',
       options: { device, pipelines, deterministic: context.deterministic, products: context.products, logitRows: true, biased: false, scale: config.logitScale, softcap: config.logitSoftcap },
@@ -113,7 +119,10 @@ async function createEmbedding ({ config, pipelines, buffers }: LayerContext, { 
   }))
 }
 
-async function createAttentionBlock (context: LayerContext, layer: DecoderLayerWeights, index: number, attention: BindAttention, { kv, rotations }: DecoderMemory): Promise<Recorder[]> {
+/** Half a layer, and the projection into the residual stream that ends it, which may leave parts for the next norm. */
+interface Block { readonly recorders: readonly Recorder[], readonly last: Linear | undefined }
+
+async function createAttentionBlock (context: LayerContext, layer: DecoderLayerWeights, index: number, attention: BindAttention, { kv, rotations }: DecoderMemory, before: Linear | undefined): Promise<Block> {
   const { config, pipelines, buffers, blockSize } = context
   const { numHeads, numKVHeads, headDim, rotaries } = config
   const keysValues = kv[index]
@@ -131,39 +140,42 @@ async function createAttentionBlock (context: LayerContext, layer: DecoderLayerW
   const ropeGroup = rope.bind({ qkv: buffers.qkv, rotation, step: buffers.step, q: buffers.q, kv: keysValues })
   const pairs = (numHeads + 2 * numKVHeads) * headDim / 2
   const attend = attention(keysValues)
-  return [
-    await createFromResidual(context, 'qkv', await createInputNorm(context, 'attention_norm', layer.beforeAttention), layer.beforeAttention, layer.qkv, 'store', buffers.qkv),
+  const norm = await createInputNorm(context, 'attention_norm', layer.beforeAttention, before)
+  const output = await createBranch(context, 'output', layer.output, buffers.attended)
+  const recorders: Recorder[] = [
+    await createFromResidual(context, { label: 'qkv', norm, normWeight: layer.beforeAttention, before }, layer.qkv, 'store', buffers.qkv),
     await createQKNorm(context, layer.qkNorm),
     (list, shape) => list.dispatch('rope_kv_write', rope, ropeGroup, [Math.ceil(pairs / 64), shape.tokens, 1]),
     attend,
-    await createBranch(context, 'output', layer.output, buffers.attended),
+    recordTokens(output),
     await createBranchNorm(context, 'attention_post_norm', layer.afterAttention)
   ]
+  return { recorders, last: output }
 }
 
-async function createMlp (context: LayerContext, layer: DecoderLayerWeights, memory: DecoderMemory): Promise<Recorder[]> {
+async function createMlp (context: LayerContext, layer: DecoderLayerWeights, memory: DecoderMemory, before: Linear | undefined): Promise<Block> {
   const { config, buffers } = context
   const { mlp } = layer
-  const norm = await createInputNorm(context, 'mlp_norm', layer.beforeMlp)
+  const norm = await createInputNorm(context, 'mlp_norm', layer.beforeMlp, before)
   if (mlp.type === 'experts') {
     if (memory.experts === undefined) throw new TypeError('experts have no buffers')
     const experts = await ExpertMlp.create(context, expertConfig(config), mlp, memory.experts)
-    return [norm, (list, shape) => experts.record(list, shape)]
+    return { recorders: [norm, (list, shape) => experts.record(list, shape)], last: undefined }
   }
-  return [
-    await createFromResidual(context, 'gate_up', norm, layer.beforeMlp, mlp.gateUp, config.activation === 'silu' ? 'silu-gate' : 'gelu-gate', buffers.gated),
-    await createBranch(context, 'down', mlp.down, buffers.gated),
+  const down = await createBranch(context, 'down', mlp.down, buffers.gated)
+  const recorders: Recorder[] = [
+    await createFromResidual(context, { label: 'gate_up', norm, normWeight: layer.beforeMlp, before }, mlp.gateUp, config.activation === 'silu' ? 'silu-gate' : 'gelu-gate', buffers.gated),
+    recordTokens(down),
     await createBranchNorm(context, 'mlp_post_norm', layer.afterMlp)
   ]
+  return { recorders, last: down }
 }
 
 /** A projection of the normalised residual stream. */
-async function createFromResidual (context: LayerContext, label: string, norm: Recorder, normWeight: GPUBuffer | undefined, { weight, bias }: ProjectionWeights, epilogue: Epilogue, y: GPUBuffer): Promise<Recorder> {
+async function createFromResidual (context: LayerContext, input: Pick<NormedLinearParts, 'label' | 'norm' | 'normWeight' | 'before'>, { weight, bias }: ProjectionWeights, epilogue: Epilogue, y: GPUBuffer): Promise<Recorder> {
   const { device, pipelines, buffers, deterministic, products } = context
   return await createNormedLinear(context, {
-    label,
-    norm,
-    normWeight,
+    ...input,
     weight,
     epilogue,
     options: { device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined },
@@ -173,11 +185,20 @@ async function createFromResidual (context: LayerContext, label: string, norm: R
 }
 
 /** The last projection of attention or MLP: into the residual stream, or beside it where a norm comes between. */
-async function createBranch (context: LayerContext, label: string, { weight, bias }: ProjectionWeights, x: GPUBuffer): Promise<Recorder> {
+async function createBranch (context: LayerContext, label: string, { weight, bias }: ProjectionWeights, x: GPUBuffer): Promise<Linear> {
   const { config, device, pipelines, buffers, deterministic, products } = context
   const direct = config.norm.placement === 'before'
-  const linear = await Linear.create(label, weight, direct ? 'residual' : 'store', {
+  return await Linear.create(label, weight, direct ? 'residual' : 'store', {
     device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined, scale: config.residualScale
-  }, { x, y: direct ? buffers.residual : buffers.branch, step: buffers.step, bias: bias ?? buffers.nothing })
+  }, {
+    x,
+    y: direct ? buffers.residual : buffers.branch,
+    step: buffers.step,
+    bias: bias ?? buffers.nothing,
+    partialSums: bias === undefined ? buffers.partialSums : undefined
+  })
+}
+
+function recordTokens (linear: Linear): Recorder {
   return (list, shape) => linear.record(list, shape.tokens)
 }

@@ -1,5 +1,6 @@
 import type { GpuDevice } from '../device/gpu-device.ts'
 import type { LoadProgress } from '../engine.ts'
+import { mayPart } from '../engine-plan.ts'
 import { OutOfDeviceMemoryError } from '../errors.ts'
 import { productKey } from '../kernels/matmul/product-table.ts'
 import type { ProductTable } from '../kernels/matmul/product-table.ts'
@@ -22,11 +23,12 @@ export interface MeasuredProductsOptions {
 export function productShapes (config: ModelConfig): ProductShape[] {
   const { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, vocabSize, activation, layers } = config
   const gate = activation === 'silu' ? 'silu-gate' : 'gelu-gate'
+  const parted = mayPart(config)
   const dense = layers.some(({ mlp }) => mlp === 'dense')
   return [
     { columns: (numHeads + 2 * numKVHeads) * headDim, k: hiddenSize, epilogue: 'store' },
-    { columns: hiddenSize, k: numHeads * headDim, epilogue: 'store' },
-    ...dense ? [{ columns: intermediateSize, k: hiddenSize, epilogue: gate }, { columns: hiddenSize, k: intermediateSize, epilogue: 'store' }] as const : [],
+    { columns: hiddenSize, k: numHeads * headDim, epilogue: 'store', parted },
+    ...dense ? [{ columns: intermediateSize, k: hiddenSize, epilogue: gate }, { columns: hiddenSize, k: intermediateSize, epilogue: 'store', parted }] as const : [],
     { columns: vocabSize, k: hiddenSize, epilogue: 'store' }
   ]
 }
@@ -39,7 +41,7 @@ export async function measuredProducts (gpu: GpuDevice, config: ModelConfig, { p
   if (folder === undefined) return {}
   const kept = new KeptProducts(folder, gpu.report)
   const known = await kept.read()
-  const missing = productShapes(config).filter(({ columns, k, epilogue }) => anew || known[productKey(columns, k, epilogue)] === undefined)
+  const missing = productShapes(config).filter(({ columns, k, epilogue, parted }) => anew || known[productKey(columns, k, epilogue, parted)] === undefined)
   if (missing.length === 0 || !gpu.capabilities.timestamps) return known
   try {
     const measured = await tuneProducts(gpu, missing, {

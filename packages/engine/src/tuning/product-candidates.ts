@@ -53,7 +53,18 @@ const many: readonly RowRange[] = [
   }
 ]
 
-/** What is worth measuring for a weight. A head sees few rows, and the outputs of many would not fit. */
-export function rowRanges (columns: number): readonly RowRange[] {
+/** With K in parts, by the numbers of rows that they are for. */
+const partedCandidates: Readonly<Record<number, readonly ProductKernel[]>> = {
+  32: [['staged', 1, 4, 1, 2, 1, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 4], ['staged', 2, 2, 1, 1, 2, 128, 4]],
+  64: [['staged', 2, 2, 1, 2, 2, 64, 8], ['staged', 2, 2, 1, 2, 2, 64, 4], ['staged', 2, 2, 1, 2, 2, 128, 4], ['staged', 2, 2, 1, 2, 2, 128, 2]],
+  128: [['staged', 2, 4, 1, 4, 2, 64, 8], ['staged', 2, 4, 1, 4, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 2]]
+}
+
+/**
+ * What is worth measuring for a weight. A head sees few rows, and the outputs of many would not fit.
+ * @param parted whoever reads the product can add up the sums of parts of K
+ */
+export function rowRanges (columns: number, parted = false): readonly RowRange[] {
+  if (parted) return [...few, ...many].map(range => ({ ...range, candidates: [...range.candidates, ...partedCandidates[range.upTo] ?? []] }))
   return columns >= MANY_COLUMNS ? few.map((range, i) => i === few.length - 1 ? { ...range, upTo: ANY_ROWS } : range) : [...few, ...many]
 }

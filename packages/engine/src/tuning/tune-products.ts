@@ -4,6 +4,7 @@ import type { GpuDevice } from '../device/gpu-device.ts'
 import type { Dispatch } from '../kernels/command-list.ts'
 import type { matmulOverrides } from '../kernels/matmul/matmul-interface.ts'
 import { ruledProducts } from '../kernels/matmul/fast-variants.ts'
+import { mostPartRows } from '../kernels/matmul/mma-staged.ts'
 import { plainSum } from '../kernels/matmul/matmul-interface.ts'
 import type { MatmulVariant } from '../kernels/matmul/matmul-variant.ts'
 import { productKey, productVariant } from '../kernels/matmul/product-table.ts'
@@ -19,6 +20,8 @@ export interface ProductShape {
   readonly columns: number
   readonly k: number
   readonly epilogue: Epilogue
+  /** Whoever reads the product can add up the sums of parts of K. */
+  readonly parted?: boolean
 }
 
 export interface TuneOptions {
@@ -39,9 +42,9 @@ const WORTH = 0.95
  * @throws OutOfDeviceMemoryError when a shape's buffers do not fit
  */
 export async function tuneProducts (gpu: GpuDevice, shapes: readonly ProductShape[], { pipelines, onProgress }: TuneOptions): Promise<ProductTable> {
-  const distinct = new Map(shapes.map(shape => [productKey(shape.columns, shape.k, shape.epilogue), shape]))
+  const distinct = new Map(shapes.map(shape => [productKey(shape.columns, shape.k, shape.epilogue, shape.parted), shape]))
   // Compiling takes longer than measuring, and drivers compile side by side.
-  await Promise.all([...distinct.values()].flatMap(shape => rowRanges(shape.columns).flatMap(range => candidatesOf(gpu, shape, range).map(({ variant }) => pipelines.get(variant.kernel, overridesOf(shape))))))
+  await Promise.all([...distinct.values()].flatMap(shape => rowRanges(shape.columns, shape.parted).flatMap(range => candidatesOf(gpu, shape, range).map(({ variant }) => pipelines.get(variant.kernel, overridesOf(shape))))))
   using timer = new PassTimer(gpu)
   const table: Record<string, readonly ProductChoice[]> = {}
   for (const [key, shape] of distinct) {
@@ -55,8 +58,8 @@ export async function tuneProducts (gpu: GpuDevice, shapes: readonly ProductShap
 interface Candidate { readonly kernel: ProductKernel, readonly variant: MatmulVariant }
 
 /** What the rules choose first, then the others. */
-function candidatesOf (gpu: GpuDevice, { columns, k, epilogue }: ProductShape, { upTo, measuredRows, candidates }: RowRange): Candidate[] {
-  const ruled = ruledProducts(columns, k, epilogue, gpu.capabilities).find(choice => choice.upTo >= measuredRows)?.kernel
+function candidatesOf (gpu: GpuDevice, { columns, k, epilogue, parted }: ProductShape, { upTo, measuredRows, candidates }: RowRange): Candidate[] {
+  const ruled = ruledProducts(columns, k, epilogue, gpu.capabilities, parted).find(choice => choice.upTo >= measuredRows)?.kernel
   const others = candidates.filter(kernel => kernel.join() !== ruled?.join())
   return [...ruled === undefined ? [] : [ruled], ...others].flatMap((kernel): Candidate[] => {
     const variant = productVariant({ upTo, kernel }, k, epilogue, gpu.capabilities)
@@ -69,8 +72,8 @@ function overridesOf ({ columns, k, epilogue }: ProductShape): Record<typeof mat
 }
 
 async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape, pipelines: PipelineCache): Promise<ProductChoice[]> {
-  const { columns, k, epilogue } = shape
-  const ranges = rowRanges(columns)
+  const { columns, k, epilogue, parted } = shape
+  const ranges = rowRanges(columns, parted)
   const weightRows = columns * (isGated(epilogue) ? 2 : 1)
   const copies = Math.max(1, Math.min(32, Math.ceil(TURN_BYTES / (2 * weightRows * k))))
   const mostRows = Math.max(...ranges.map(({ measuredRows }) => measuredRows))
@@ -88,7 +91,8 @@ async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape,
     const padded = Math.max(256, mostRows)
     const x = await create('tuned rows', 2 * padded * k)
     await fillWithRandom(gpu, x, 'f16', 1, 1)
-    const [y, bias] = [await create('tuned product', 4 * padded * columns), await create('no bias', 0)]
+    const sums = Math.max(padded, ...ranges.flatMap(range => candidatesOf(gpu, shape, range).map(({ variant }) => (variant.parts ?? 1) * mostPartRows)))
+    const [y, bias] = [await create('tuned product', 4 * sums * columns), await create('no bias', 0)]
     const choices: ProductChoice[] = []
     for (const range of ranges) {
       const { upTo, measuredRows } = range
@@ -99,7 +103,7 @@ async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape,
         const pipeline = await pipelines.get(variant.kernel, overridesOf(shape))
         const [alongRows, alongColumns] = [Math.ceil(measuredRows / variant.rows), Math.ceil(columns / variant.columns)]
         const units = weights.map((weight): Dispatch[] => [{
-          label: kernel.join(' '), pipeline: pipeline.gpu, bindGroup: pipeline.bind({ x, weight, bias, step, y }), grid: variant.rowsFirst === true ? [alongRows, alongColumns, 1] : [alongColumns, alongRows, 1]
+          label: kernel.join(' '), pipeline: pipeline.gpu, bindGroup: pipeline.bind({ x, weight, bias, step, y }), grid: variant.rowsFirst === true ? [alongRows, alongColumns, variant.parts ?? 1] : [alongColumns, alongRows, 1]
         }])
         const { seconds } = await timer.time(units, QUICK)
         timed.push({ kernel, units, seconds })

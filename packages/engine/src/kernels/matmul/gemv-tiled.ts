@@ -33,7 +33,7 @@ export function gemvTiled (shape: GemvTiledShape) {
     bindings: matmulBindings,
     overrides: matmulOverrides,
     wgsl: gemv(shape, matmulHeader(epilogue, 'vec4<u32>', 'vec4<u32>'), {
-      declare: unroll(rows, r => `let x_from_${r} = min(m0 + ${r}u, tokens - 1u) * (K / 8u) + (lane & 1u);`),
+      declare: unroll(rows, r => `let x_from_${r} = (m0 + ${r}u) * (K / 8u) + (lane & 1u);`),
       load: u => unroll(rows, r => `let x_${r}_${u} = x[x_from_${r} + (k + ${u}u) * 2u];`),
       pair: (u, r, word) => `unpack2x16float(x_${r}_${u}.${word})`,
       finish: '',
@@ -107,7 +107,6 @@ var<workgroup> parts: array<f32, ${splits * streams * rows * 16}>;
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let tokens = select(num_tokens(), num_logit_rows(), LOGIT_ROWS);
   let m0 = wg.y * ${rows}u;
-  if (m0 >= tokens) { return; }
   let lane = thread % ${subgroup}u;
   let split = thread / ${subgroup}u;
   let own_tiles = OWN_COLUMNS / 16u;

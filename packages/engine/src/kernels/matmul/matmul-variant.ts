@@ -11,6 +11,8 @@ export interface MatmulVariant {
   readonly upTo: number
   /** Workgroups run along rows first; undefined: along columns. */
   readonly rowsFirst?: boolean
+  /** Parts of K whose sums lie side by side in y, `[part][mostPartRows][columns]`, and are added up by whoever reads them; undefined: one. */
+  readonly parts?: number
 }
 
 /** So many outputs fill a device without cutting K. */

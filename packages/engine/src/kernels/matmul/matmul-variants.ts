@@ -1,26 +1,25 @@
 import type { GpuDevice } from '../../device/gpu-device.ts'
 import type { LinearWeight } from '../../weights/linear-weight.ts'
 import { fastVariants } from './fast-variants.ts'
+import type { FastVariantsOptions } from './fast-variants.ts'
 import { fmaMatmul } from './fma-matmul.ts'
 import { MANY_COLUMNS } from './matmul-variant.ts'
 import type { MatmulVariant } from './matmul-variant.ts'
 import { mmaFlat } from './mma-flat.ts'
 import { mmaTile, mmaTileColumns, mmaTileRows } from './mma-tile.ts'
-import type { ProductTable } from './product-table.ts'
 import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
 
 /**
  * The kernels that may compute a weight's products, by ascending number of rows they are for. With `deterministic` all of one
  * weight's variants sum in the same order, so which one runs is a matter of speed alone.
- * @param table what was measured on the adapter, where it was
  */
-export function matmulVariants (weight: Pick<LinearWeight, 'k' | 'columns' | 'layout'>, epilogue: Epilogue, device: GpuDevice, deterministic: boolean, table?: ProductTable): MatmulVariant[] {
+export function matmulVariants (weight: Pick<LinearWeight, 'k' | 'columns' | 'layout'>, epilogue: Epilogue, device: GpuDevice, deterministic: boolean, options: FastVariantsOptions = {}): MatmulVariant[] {
   const { capabilities, report } = device
   if (weight.layout === 'interleaved') return capabilities.software ? softwareVariants(epilogue) : fmaVariants(weight.k, epilogue)
   return deterministic
     ? orderedVariants(weight.columns, weight.k, epilogue, report.subgroupMaxSize)
-    : fastVariants(weight.columns, weight.k, epilogue, capabilities, table)
+    : fastVariants(weight.columns, weight.k, epilogue, capabilities, options)
 }
 
 /**

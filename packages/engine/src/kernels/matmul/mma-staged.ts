@@ -15,9 +15,14 @@ export interface MmaStagedShape {
   readonly columnTiles: number
   /** K staged at a time, a multiple of 16 · depthGroups. */
   readonly depth: number
+  /** Parts K is cut into, each by workgroups of its own that leave their sums side by side; default 1. */
+  readonly parts?: number
   readonly subgroup: number
   readonly epilogue: Epilogue
 }
+
+/** Rows of a part's sums: with more rows a device is full without parts. */
+export const mostPartRows = 128
 
 /** Rows of x a workgroup serves. */
 export function mmaStagedRows ({ rowGroups, rowTiles }: MmaStagedShape): number {
@@ -44,13 +49,15 @@ export function mmaStagedBytes (shape: MmaStagedShape): number {
  * With one depth group an accumulator takes all of K in ascending order: the form for many rows. With several, each takes every
  * `depthGroups`-th step of 16 and their sums are added in ascending order: the flat form, where few rows leave no other
  * parallelism. Where nothing but the sum is stored, accumulators start from y (residual) and go straight back to it.
- * Dispatched with x over row tiles, so that workgroups that run together share W. Rows of y that pad a tile are written too.
+ * With several parts y is `[part][mostPartRows][COLUMNS]` f32, and whoever reads it adds them up: few outputs of a long K are then
+ * computed in wide tiles, whose workgroups read x less often, and still fill the device. There is no bias, scale or residual then.
+ * Dispatched with x over row tiles, so that workgroups that run together share W, and parts last. Rows of y that pad a tile are written too.
  * Bytes: ceil(M/rows)·N·K + ceil(N/columns)·M·K halves; operations 2·M·N·K.
  * @see FlashDecoding++ (Hong et al. 2023) part 2. Differs: the double buffer is in registers. Two stages in workgroup memory, with one
  * barrier a step, were slower.
  */
 export function mmaStaged (shape: MmaStagedShape) {
-  const { rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, subgroup, epilogue } = shape
+  const { rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, parts = 1, subgroup, epilogue } = shape
   const gated = isGated(epilogue)
   const threads = rowGroups * columnGroups * depthGroups * subgroup
   const pitch = depth / 8 + 1
@@ -75,12 +82,13 @@ export function mmaStaged (shape: MmaStagedShape) {
         ${unroll(rowTiles, i => `let a_${i} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tile_x, (row_group * ${rowTiles}u + ${i}u) * ${16 * pitch}u + k16 * 2u, ${pitch}u);
         ${unroll(columnTiles, j => `acc_${i}_${j} = subgroupMatrixMultiplyAccumulate(a_${i}, b_${j}, acc_${i}_${j});`)}`)}
       }`)
+  const [firstTile, endTile] = parts > 1 ? ['wg.z * part_tiles', '(wg.z + 1u) * part_tiles'] : ['0u', 'k_tiles']
   const loop = `
-    for (var kt = 0u; kt < k_tiles; kt += ${depth / 16}u) {
+    for (var kt = ${firstTile}; kt < ${endTile}; kt += ${depth / 16}u) {
       workgroupBarrier();
       ${stage}
       workgroupBarrier();
-      if (kt + ${depth / 16}u < k_tiles) { ${load(`kt + ${depth / 16}u`)} }
+      if (kt + ${depth / 16}u < ${endTile}) { ${load(`kt + ${depth / 16}u`)} }
       ${multiply}
     }`
 
@@ -101,11 +109,11 @@ export function mmaStaged (shape: MmaStagedShape) {
       if (${256 / depthGroups < subgroup ? `lane < ${256 / depthGroups}u && ` : ''}m < tokens && own < OWN_COLUMNS) { ${storeOutput(epilogue, 'm', 'FIRST_COLUMN + own', s => `total_${s}`)} }
     }`)}`).join('\n')
   const canStoreDirectly = !gated && depthGroups === 1
-  const at = (i: number, j: number): string => `(m0 + (row_group * ${rowTiles}u + ${i}u) * 16u) * COLUMNS + FIRST_COLUMN + (wg.y * ${columnGroups * columnTiles}u + column_group * ${columnTiles}u + ${j}u) * 16u`
+  const at = (i: number, j: number): string => `(${parts > 1 ? `wg.z * ${mostPartRows}u + ` : ''}m0 + (row_group * ${rowTiles}u + ${i}u) * 16u) * COLUMNS + FIRST_COLUMN + (wg.y * ${columnGroups * columnTiles}u + column_group * ${columnTiles}u + ${j}u) * 16u`
   const inRange = (j: number): string => `wg.y * ${columnGroups * columnTiles}u + column_group * ${columnTiles}u + ${j}u < own_tiles`
 
   return defineKernel({
-    name: `matmul_mma_staged_${epilogue}_g${rowGroups}x${columnGroups}x${depthGroups}_t${rowTiles}x${columnTiles}_k${depth}`,
+    name: `matmul_mma_staged_${epilogue}_g${rowGroups}x${columnGroups}x${depthGroups}_t${rowTiles}x${columnTiles}_k${depth}${parts > 1 ? `_p${parts}` : ''}`,
     bindings: matmulBindings,
     overrides: matmulOverrides,
     wgsl: `
@@ -127,7 +135,6 @@ fn column_tile(group: u32, n: u32) -> u32 {
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let tokens = select(num_tokens(), num_logit_rows(), LOGIT_ROWS);
   let m0 = wg.x * ${16 * rowGroups * rowTiles}u;
-  if (m0 >= tokens) { return; }
   let sg = thread / ${subgroup}u;
   let lane = thread % ${subgroup}u;
   let depth_group = sg % ${depthGroups}u;
@@ -135,17 +142,18 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   let column_group = sg / ${depthGroups * rowGroups}u;
   let k_tiles = K / 16u;
   let own_tiles = OWN_COLUMNS / 16u;
+  ${parts > 1 ? `let part_tiles = k_tiles / ${parts}u;` : ''}
   // Rows of logits are not padded, and finishing touches need elements.
-  let direct = ${canStoreDirectly ? '!LOGIT_ROWS && !BIAS && SCALE == 1.0 && SOFTCAP == 0.0' : 'false'};
+  let direct = ${parts > 1 ? 'true' : canStoreDirectly ? '!LOGIT_ROWS && !BIAS && SCALE == 1.0 && SOFTCAP == 0.0' : 'false'};
   ${tiles.map(({ i, j }) => `var acc_${i}_${j}: subgroup_matrix_result<f32, 16, 16>;`).join('\n')}
-  ${canStoreDirectly && epilogue === 'residual'
+  ${canStoreDirectly && epilogue === 'residual' && parts === 1
 ? `if (direct) {
     ${tiles.map(({ i, j }) => `if (${inRange(j)}) { acc_${i}_${j} = subgroupMatrixLoad<subgroup_matrix_result<f32, 16, 16>, row_major>(&y, ${at(i, j)}, COLUMNS); }`).join('\n')}
   }`
 : ''}
   ${unroll(Math.ceil(rowVectors / threads), n => `var next_x_${n}: vec4<u32>;`)}
   ${unroll(Math.ceil(columnVectors / threads), n => `var next_w_${n}: vec4<u32>;`)}
-  ${load('0u')}
+  ${load(firstTile)}
   ${loop}
   ${canStoreDirectly
 ? `if (direct) {
@@ -153,7 +161,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     return;
   }`
 : ''}
-  ${finish}
+  ${parts > 1 ? '' : finish}
 }
 `
   })

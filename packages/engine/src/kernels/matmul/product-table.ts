@@ -1,6 +1,6 @@
 import { gemvTiled } from './gemv-tiled.ts'
 import type { MatmulVariant } from './matmul-variant.ts'
-import { mmaStaged, mmaStagedBytes, mmaStagedColumns, mmaStagedRows } from './mma-staged.ts'
+import { mmaStaged, mostPartRows, mmaStagedBytes, mmaStagedColumns, mmaStagedRows } from './mma-staged.ts'
 import type { MmaStagedShape } from './mma-staged.ts'
 import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
@@ -10,8 +10,8 @@ import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
 export type ProductKernel =
   /** gemvTiled: rows of x, parts of K. */
   | readonly ['vector', rows: number, splits: number]
-  /** mmaStaged: subgroups along rows, columns and K; tiles a subgroup accumulates along rows and columns; K staged at a time. */
-  | readonly ['staged', rowGroups: number, columnGroups: number, depthGroups: number, rowTiles: number, columnTiles: number, depth: number]
+  /** mmaStaged: subgroups along rows, columns and K; tiles a subgroup accumulates along rows and columns; K staged at a time; parts of K. */
+  | readonly ['staged', rowGroups: number, columnGroups: number, depthGroups: number, rowTiles: number, columnTiles: number, depth: number, parts?: number]
 
 /** Which kernel computes a weight's products with up to so many rows. */
 export interface ProductChoice {
@@ -25,9 +25,12 @@ export type ProductTable = Readonly<Record<string, readonly ProductChoice[]>>
 /** Stands for any number of rows in a table, which is JSON. */
 export const ANY_ROWS = 2 ** 31
 
-/** @param columns output columns, of a gated weight half of its rows */
-export function productKey (columns: number, k: number, epilogue: Epilogue): string {
-  return `${columns} x ${k}${isGated(epilogue) ? ' gated' : ''}`
+/**
+ * @param columns output columns, of a gated weight half of its rows
+ * @param parted whoever reads the product can add up the sums of parts of K
+ */
+export function productKey (columns: number, k: number, epilogue: Epilogue, parted = false): string {
+  return `${columns} x ${k}${isGated(epilogue) ? ' gated' : ''}${parted ? ' parted' : ''}`
 }
 
 /** The kernel for a weight of this K, or undefined where it does not divide K or does not fit the adapter. */
@@ -42,10 +45,11 @@ export function productVariant (
     if (32 * splits > maxWorkgroupThreads) return undefined
     return { kernel: gemvTiled({ rows, splits, ahead: 8, subgroup: 32, epilogue }), rows, columns: 16, upTo }
   }
-  const [, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth] = kernel
+  const [, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, parts = 1] = kernel
   const shape: MmaStagedShape = {
-    rowGroups, columnGroups, depthGroups, rowTiles, columnTiles: isGated(epilogue) ? Math.max(2, columnTiles) : columnTiles, depth, subgroup: 32, epilogue
+    rowGroups, columnGroups, depthGroups, rowTiles, columnTiles: isGated(epilogue) ? Math.max(2, columnTiles) : columnTiles, depth, parts, subgroup: 32, epilogue
   }
-  if (k % depth !== 0 || mmaStagedBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return undefined
-  return { kernel: mmaStaged(shape), rows: mmaStagedRows(shape), columns: mmaStagedColumns(shape), upTo, rowsFirst: true }
+  if (k % (depth * parts) !== 0 || mmaStagedBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return undefined
+  if (parts > 1 && (isGated(epilogue) || depthGroups > 1 || upTo > mostPartRows)) return undefined
+  return { kernel: mmaStaged(shape), rows: mmaStagedRows(shape), columns: mmaStagedColumns(shape), upTo, rowsFirst: true, parts }
 }

@@ -1,0 +1,82 @@
+import t from 'tap'
+import type { DeviceCapabilities } from '../../../packages/engine/src/device/device-capabilities.ts'
+import { GpuDevice } from '../../../packages/engine/src/device/gpu-device.ts'
+import { fastVariants } from '../../../packages/engine/src/kernels/matmul/fast-variants.ts'
+import { plainSum } from '../../../packages/engine/src/kernels/matmul/matmul-interface.ts'
+import type { MatmulVariant } from '../../../packages/engine/src/kernels/matmul/matmul-variant.ts'
+import { mostPartRows } from '../../../packages/engine/src/kernels/matmul/mma-staged.ts'
+import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
+import { SeededRandom } from '../../fakes/seeded-random.ts'
+import { float16Bits } from '../../reference/float16.ts'
+import { assertClose } from './assert-close.ts'
+import { GpuHarness, POISON, gpuTest } from './gpu-harness.ts'
+import { matmulProblem, matmulSettings } from './matmul-problem.ts'
+import { countedTokens, plainLogitRow } from './step-records.ts'
+import { inLayout } from './weight-order.ts'
+
+const SEED = 20261128
+const capabilities: DeviceCapabilities = {
+  f16: true, subgroups: true, timestamps: true, subgroupMatrix: true, software: false, maxBindingBytes: 2 ** 31, maxWorkgroupThreads: 1024, maxWorkgroupBytes: 48 << 10
+}
+/** Output and down projections of published models, and shapes that no parts fit. */
+const SHAPES = [[2048, 2048], [2048, 8192], [4096, 4096], [4096, 14_336], [896, 4864], [1024, 3072], [5120, 8192], [64, 96], [3072, 32]] as const
+
+const parted = (columns: number, k: number): MatmulVariant[] => fastVariants(columns, k, 'residual', capabilities, { parted: true }).filter(({ parts = 1 }) => parts > 1)
+
+t.test('only few rows of few outputs are cut into parts, and parts are whole stages of K', async t => {
+  for (const [columns, k] of SHAPES) {
+    for (const { kernel, parts = 1, rows, upTo } of parted(columns, k)) {
+      const depth = Number(/_k(\d+)_p\d+$/.exec(kernel.name)?.[1])
+      t.ok(k % (depth * parts) === 0 && upTo <= mostPartRows && mostPartRows % rows === 0, `${columns} × ${k}: ${kernel.name} up to ${upTo} rows`)
+    }
+    t.equal(fastVariants(columns, k, 'residual', capabilities).some(({ parts = 1 }) => parts > 1), false, `${columns} × ${k}: nothing is in parts where nobody adds them up`)
+  }
+  t.ok(parted(2048, 8192).length >= 3 && parted(4096, 14_336).length >= 2, 'down projections are cut')
+  t.equal(parted(8192, 2048).length + parted(128_256, 2048).length, 0, 'many outputs fill a device by themselves')
+})
+
+t.test('every product in parts is valid WGSL for an adapter that has tensor cores', async t => {
+  const device = await GpuDevice.open({ profile: 'debug', backend: 'null' })
+  t.teardown(() => device[Symbol.asyncDispose]())
+  const kernels = new Map(SHAPES.flatMap(([columns, k]) => parted(columns, k).map(({ kernel }) => [kernel.name, kernel] as const)))
+  for (const { name, wgsl } of kernels.values()) {
+    const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
+    const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
+    t.strictSame(messages.filter(({ type }) => type === 'error').map(({ lineNum, message }) => `${lineNum}: ${message}`), [], name)
+  }
+})
+
+const opened = await GpuHarness.open()
+const gpu = 'missing' in opened || (opened.device.capabilities.subgroupMatrix && opened.device.report.subgroupMaxSize === 32)
+  ? opened
+  : { missing: `${opened.device.report.name} has no 16 × 16 × 16 tensor-core products by subgroups of 32` }
+
+gpuTest('the sums of all parts of a product make up the product, and nothing is written behind them', gpu, async (t, gpu) => {
+  t.comment(`seed ${SEED}`)
+  const random = new SeededRandom(SEED)
+  for (const [columns, k] of [[144, 2048], [144, 8192]] as const) {
+    const problem = matmulProblem(random, { rows: mostPartRows, k, n: columns }, { epilogue: 'store' })
+    const weight = await gpu.upload(inLayout(problem.weight, k, 'tiled'), 'f16')
+    const halves = Uint16Array.from(problem.x, float16Bits)
+    for (const { kernel, rows, columns: wide, parts = 1, upTo } of parted(columns, k)) {
+      for (const m of [1, rows - 1, Math.min(upTo, rows)]) {
+        const x = await gpu.poisoned(mostPartRows * k, 'f16')
+        gpu.device.queue.writeBuffer(x, 0, halves, 0, m * k)
+        const length = (parts * mostPartRows + 16) * columns
+        const y = await gpu.poisoned(length, 'f32')
+        await gpu.run(kernel, {
+          storage: 'f16',
+          activation: 'f16',
+          overrides: { ...matmulSettings(problem, { logitRows: false, first: 0, count: columns }), ...plainSum },
+          buffers: { x, weight, bias: await gpu.upload([NaN], 'f32'), step: await gpu.step({ tokens: countedTokens(m), logitRows: [plainLogitRow] }), y },
+          grid: [Math.ceil(m / rows), Math.ceil(columns / wide), parts]
+        })
+        const words = await gpu.bits(y, length, 'f32')
+        const values = new Float32Array(words.buffer)
+        const sums = Float64Array.from({ length: m * columns }, (_, i) => Array.from({ length: parts }, (_, p) => values[p * mostPartRows * columns + i] ?? NaN).reduce((a, b) => a + b))
+        assertClose(t, sums, problem.expected.subarray(0, m * columns), problem.tolerance, `${kernel.name} ${m} × ${k} × ${columns}`)
+        t.equal(words.findIndex((word, i) => i >= parts * mostPartRows * columns && word !== POISON), -1, `${kernel.name}: nothing behind`)
+      }
+    }
+  }
+})

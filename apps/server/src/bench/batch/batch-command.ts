@@ -3,36 +3,28 @@ import { Option } from 'commander'
 import type { Command } from 'commander'
 import type { EngineOptions } from '@daybreak/engine'
 import type { ModelRunner } from '@daybreak/engine/contract'
-import { groupByPrefix, prefixSavings } from '@daybreak/scheduler'
 import type { CommandContext } from '../../cli/command-context.ts'
 import type { OpenEngineForBench } from '../engine/engine-command.ts'
-import { listOf, numberFrom, oneOf, wholeNumber } from '../flag-values.ts'
+import { listOf, numberFrom, oneOf, wholeNumber, wholeNumbers } from '../flag-values.ts'
 import { ProgressLine } from '../progress-line.ts'
+import { batchCases, longestSequence } from './batch-cases.ts'
+import type { BatchCaseFlags } from './batch-cases.ts'
 import { batchReportTable, summarize } from './batch-report.ts'
-import { batchPrompts } from './batch-workload.ts'
-import type { BatchWorkload } from './batch-workload.ts'
+import type { BatchSummary } from './batch-report.ts'
 import { idleRunner } from './idle-runner.ts'
 import { BATCH_POLICIES, runBatch } from './run-batch.ts'
-import type { BatchPolicy, BatchRunResult } from './run-batch.ts'
+import type { BatchPolicy } from './run-batch.ts'
 import { stepPlot } from './step-plot.ts'
+import type { PlottedRun } from './step-plot.ts'
 
-interface BatchFlags {
+interface BatchFlags extends BatchCaseFlags {
   readonly synthetic: string
   readonly dryRun: boolean
   readonly policies: readonly BatchPolicy[]
-  readonly prompts: number
-  readonly degree: number
-  readonly meanDegree?: number
-  readonly prefix: number
-  readonly distinct: number
-  readonly output: number
-  readonly kvBlocks?: number
   readonly maxNumSeqs: number
   readonly maxNumBatchedTokens: number
-  readonly blockSize: number
   readonly dtype: EngineOptions['dtype']
   readonly adapter?: string
-  readonly seed: number
   readonly plot?: string
   readonly json: boolean
 }
@@ -49,12 +41,14 @@ export function addBatchCommand (bench: Command, context: CommandContext, open: 
     .option('--dry-run', 'compute nothing: which tokens are saved and how full steps are needs no GPU', false)
     .option('--policies <list>', `of ${BATCH_POLICIES.join(', ')}`, listOf(BATCH_POLICIES), BATCH_POLICIES)
     .option('--prompts <count>', 'prompts of the batch', wholeNumber(1, 10_000_000), 2000)
-    .option('--degree <count>', 'prompts that share a beginning', wholeNumber(1), 16)
+    .option('--degree <list>', 'prompts that share a beginning; a batch for each', wholeNumbers(1), [16])
     .addOption(new Option('--mean-degree <number>', 'instead: a mean of degrees with a heavy tail').argParser(numberFrom(1, 100)).conflicts('degree'))
     .option('--prefix <tokens>', 'tokens that they share', wholeNumber(0), 2000)
     .option('--distinct <tokens>', 'tokens of their own', wholeNumber(1), 200)
     .option('--output <tokens>', 'tokens each generates', wholeNumber(1), 100)
-    .option('--kv-blocks <count>', `blocks of the KV cache; as much as can be had, ${DRY_KV_BLOCKS} in a dry run`, wholeNumber(1))
+    .addOption(new Option('--trace <file>', "instead: a Mooncake trace's prompts (JSON lines), in their order of arrival").conflicts(['degree', 'meanDegree', 'prefix', 'distinct', 'output', 'prompts']))
+    .option('--context <tokens>', "the trace's lengths are scaled so that its longest request takes so many tokens", wholeNumber(64, 10_000_000), 8192)
+    .option('--kv-blocks <list>', `blocks of the KV cache, the batch run with each; as many as can be had, ${DRY_KV_BLOCKS.toLocaleString('en')} in a dry run`, wholeNumbers(1))
     .option('--max-num-seqs <count>', 'sequences of one step at most', wholeNumber(1, 4096), 256)
     .option('--max-num-batched-tokens <count>', 'tokens of one step at most', wholeNumber(16, 65_536), 2048)
     .option('--block-size <tokens>', 'tokens of a KV block', wholeNumber(1, 1024), 16)
@@ -67,31 +61,25 @@ export function addBatchCommand (bench: Command, context: CommandContext, open: 
 }
 
 async function runBatchBench (flags: BatchFlags, context: CommandContext, open: OpenEngineForBench): Promise<void> {
-  const workload: BatchWorkload = {
-    numPrompts: flags.prompts,
-    degree: flags.meanDegree === undefined ? { type: 'fixed', value: flags.degree } : { type: 'mean', value: flags.meanDegree },
-    prefixTokens: flags.prefix,
-    distinctTokens: flags.distinct,
-    outputTokens: flags.output,
-    seed: flags.seed
-  }
   const progress = new ProgressLine(context.stderr)
   const runner = await openRunner(flags, open)
   try {
-    const prompts = batchPrompts(workload, runner.limits.vocabSize)
-    const runs: BatchRunResult[] = []
-    for (const policy of flags.policies) {
-      runs.push(await runBatch({
-        policy, prompts, outputTokens: flags.output, runner, now: () => performance.now() / 1000, onProgress: (done, total) => { progress.update(done, total, policy) }
-      }))
+    const budget = runner.limits.maxBatchedTokens
+    const summaries: BatchSummary[] = []
+    const plotted: PlottedRun[] = []
+    for (const batch of await batchCases(flags, runner.limits.vocabSize)) {
+      for (const policy of flags.policies) {
+        const { prompts, outputTokens, kvBlocks, name } = batch
+        const run = await runBatch({
+          policy, prompts, outputTokens, kvBlocks, runner, now: () => performance.now() / 1000, onProgress: (done, total) => { progress.update(done, total, name === '' ? policy : `${name}, ${policy}`) }
+        })
+        summaries.push(summarize(batch, run, budget))
+        plotted.push({ ...run, name })
+      }
     }
     progress.clear()
-    const budget = runner.limits.maxBatchedTokens
-    const summaries = runs.map(run => summarize(run, budget))
-    const { logicalTokens, computedTokens } = prefixSavings(groupByPrefix(prompts, flags.blockSize), prompts)
-    const best = 1 - computedTokens / logicalTokens
-    if (flags.plot !== undefined) await writeFile(flags.plot, stepPlot(runs, budget))
-    context.stdout.write(flags.json ? `${JSON.stringify({ date: new Date().toISOString(), settings: flags, limits: runner.limits, bestSavedShare: best, policies: summaries })}\n` : batchReportTable(summaries, best, !flags.dryRun))
+    if (flags.plot !== undefined) await writeFile(flags.plot, stepPlot(plotted, budget))
+    context.stdout.write(flags.json ? `${JSON.stringify({ date: new Date().toISOString(), settings: flags, limits: runner.limits, policies: summaries })}\n` : batchReportTable(summaries, !flags.dryRun))
   } finally {
     progress.clear()
     await runner[Symbol.asyncDispose]()
@@ -99,14 +87,13 @@ async function runBatchBench (flags: BatchFlags, context: CommandContext, open: 
 }
 
 async function openRunner (flags: BatchFlags, open: OpenEngineForBench): Promise<ModelRunner> {
-  const { maxNumSeqs: maxSequences, maxNumBatchedTokens: maxBatchedTokens, blockSize, kvBlocks, seed, dtype, adapter } = flags
-  const maxModelLen = flags.prefix + flags.distinct + flags.output
+  const { maxNumSeqs: maxSequences, maxNumBatchedTokens: maxBatchedTokens, blockSize, seed, dtype, adapter } = flags
+  const maxModelLen = longestSequence(flags)
   if (flags.dryRun) {
-    return idleRunner({ maxSequences, maxBatchedTokens, maxLogitRows: maxSequences, maxModelLen, blockSize, numKVBlocks: kvBlocks ?? DRY_KV_BLOCKS, vocabSize: DRY_VOCABULARY })
+    return idleRunner({ maxSequences, maxBatchedTokens, maxLogitRows: maxSequences, maxModelLen, blockSize, numKVBlocks: Math.max(...flags.kvBlocks ?? [DRY_KV_BLOCKS]), vocabSize: DRY_VOCABULARY })
   }
   const { engine } = await open({
     model: { type: 'synthetic', shape: flags.synthetic, seed }, dtype, adapter, debug: false, blockSize, kvCacheBytes: undefined, maxModelLen, maxSequences, maxBatchedTokens, onProgress: () => {}
   })
-  if (kvBlocks === undefined) return engine.runner
-  return { ...engine.runner, limits: { ...engine.runner.limits, numKVBlocks: Math.min(kvBlocks, engine.runner.limits.numKVBlocks) } }
+  return engine.runner
 }

@@ -1,4 +1,5 @@
 import Table from 'cli-table3'
+import type { BatchCase } from './batch-cases.ts'
 import type { BatchRunResult } from './run-batch.ts'
 
 /** Steps at the end of a batch, when there is no more work to fill them, are not counted in its occupancy. */
@@ -6,9 +7,13 @@ const COUNTED = 0.95
 
 /** What a policy came to. Shares are 0 to 1. */
 export interface BatchSummary {
+  /** Which of several batches or caches; empty where there is one. */
+  readonly name: string
   readonly policy: string
   /** Prompt tokens that were not computed. */
   readonly savedShare: number
+  /** What could be saved. */
+  readonly bestSavedShare: number
   readonly steps: number
   /** Median tokens of a step by the step's budget, in the first 95 % of the work. */
   readonly medianOccupancy: number
@@ -18,9 +23,11 @@ export interface BatchSummary {
   readonly tokensPerSecond: number
 }
 
-export function summarize ({ policy, seconds, promptTokens, computedPromptTokens, outputTokens, preemptions, stepTokens }: BatchRunResult, budget: number): BatchSummary {
+export function summarize ({ name, bestSavedShare }: BatchCase, { policy, seconds, promptTokens, computedPromptTokens, outputTokens, preemptions, stepTokens }: BatchRunResult, budget: number): BatchSummary {
   return {
+    name,
     policy,
+    bestSavedShare,
     savedShare: 1 - computedPromptTokens / promptTokens,
     steps: stepTokens.length,
     medianOccupancy: medianBefore(stepTokens) / budget,
@@ -31,20 +38,21 @@ export function summarize ({ policy, seconds, promptTokens, computedPromptTokens
 }
 
 /**
- * @param best share that is saved when every shared beginning is computed once
+ * Ratios are to the first policy of the same batch.
  * @param timed whether seconds mean anything
  */
-export function batchReportTable (summaries: readonly BatchSummary[], best: number, timed: boolean): string {
-  const [first] = summaries
+export function batchReportTable (summaries: readonly BatchSummary[], timed: boolean): string {
+  const named = summaries.some(({ name }) => name !== '')
   const table = new Table({
-    head: ['policy', 'prompt tokens saved', 'steps', 'median step', 'preemptions', ...timed ? ['s', 'tok/s', 'ratio'] : []],
+    head: [...named ? ['batch'] : [], 'policy', 'prompt tokens saved', 'of what could be', 'steps', 'median step', 'preemptions', ...timed ? ['s', 'tok/s', 'ratio'] : []],
     style: { head: [], border: [] }
   })
-  for (const { policy, savedShare, steps, medianOccupancy, preemptions, seconds, tokensPerSecond } of summaries) {
-    const times = [seconds.toFixed(1), Math.round(tokensPerSecond).toLocaleString('en'), (tokensPerSecond / (first?.tokensPerSecond ?? 1)).toFixed(2)]
-    table.push([policy, percent(savedShare), steps, percent(medianOccupancy), preemptions, ...timed ? times : []])
+  for (const { name, policy, savedShare, bestSavedShare, steps, medianOccupancy, preemptions, seconds, tokensPerSecond } of summaries) {
+    const times = [seconds.toFixed(1), Math.round(tokensPerSecond).toLocaleString('en'), (tokensPerSecond / (summaries.find(other => other.name === name)?.tokensPerSecond ?? 1)).toFixed(2)]
+    table.push([...named ? [name] : [], policy, percent(savedShare), bestSavedShare > 0 ? percent(savedShare / bestSavedShare) : '-', steps, percent(medianOccupancy), preemptions, ...timed ? times : []])
   }
-  return `${table.toString()}\nat best ${percent(best)} of the prompt tokens are saved\n`
+  const best = [...new Set(summaries.map(({ bestSavedShare }) => percent(bestSavedShare)))].join(', ')
+  return `${table.toString()}\nat best, with an infinite cache, ${best} of the prompt tokens are saved\n`
 }
 
 /** Of the steps in which the first 95 % of all tokens were computed. */

@@ -8,7 +8,6 @@ export interface BatchWorkload {
   readonly degree: { readonly type: 'fixed', readonly value: number } | { readonly type: 'mean', readonly value: number }
   readonly prefixTokens: number
   readonly distinctTokens: number
-  readonly outputTokens: number
   readonly seed: number
 }
 

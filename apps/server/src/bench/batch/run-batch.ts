@@ -26,7 +26,10 @@ export interface BatchRunResult {
 export interface BatchRun {
   readonly policy: BatchPolicy
   readonly prompts: readonly PromptTokens[]
-  readonly outputTokens: number
+  /** Tokens that each prompt generates. */
+  readonly outputTokens: readonly number[]
+  /** Blocks of the KV cache, at most the runner's. */
+  readonly kvBlocks: number | undefined
   readonly runner: ModelRunner
   /** Seconds, monotonic. */
   readonly now: () => number
@@ -36,10 +39,11 @@ export interface BatchRun {
 const STEPS_IN_FLIGHT = 2
 
 /** Runs a whole batch through a scheduler of its own: two steps in flight, twice as many requests queued as can run. */
-export async function runBatch ({ policy, prompts, outputTokens, runner, now, onProgress }: BatchRun): Promise<BatchRunResult> {
-  const { numKVBlocks, blockSize, maxSequences } = runner.limits
+export async function runBatch ({ policy, prompts, outputTokens, kvBlocks, runner, now, onProgress }: BatchRun): Promise<BatchRunResult> {
+  const limits = { ...runner.limits, numKVBlocks: Math.min(kvBlocks ?? Infinity, runner.limits.numKVBlocks) }
+  const { numKVBlocks, blockSize, maxSequences } = limits
   const kvCache = new KVCache(kvCacheConfig({ numBlocks: numKVBlocks, blockSize }))
-  const scheduler = new Scheduler(schedulerConfig({ maxWaitingRequests: Number.MAX_SAFE_INTEGER, maxWaitingTokens: Number.MAX_SAFE_INTEGER }), kvCache, runner.limits, systemClock)
+  const scheduler = new Scheduler(schedulerConfig({ maxWaitingRequests: Number.MAX_SAFE_INTEGER, maxWaitingTokens: Number.MAX_SAFE_INTEGER }), kvCache, limits, systemClock)
   const startedAt = now()
   const ordered = orderOf(policy, prompts, outputTokens, blockSize)
   const inFlight: Array<{ readonly batch: ForwardBatch, readonly result: Promise<StepResult> }> = []
@@ -52,7 +56,7 @@ export async function runBatch ({ policy, prompts, outputTokens, runner, now, on
         id: String(index),
         promptTokens: Array.from(prompts[index] ?? []),
         choices: [{ sampling: greedySampling, outputTokens: [] }],
-        maxTokens: outputTokens,
+        maxTokens: outputTokens[index] ?? 1,
         stopTokens: [],
         priority: 0,
         promptLogprobs: undefined,
@@ -90,9 +94,9 @@ export async function runBatch ({ policy, prompts, outputTokens, runner, now, on
   }
 }
 
-function orderOf (policy: BatchPolicy, prompts: readonly PromptTokens[], outputTokens: number, blockSize: number): Array<{ readonly index: number, readonly prefixGroup: PrefixGroupMembership | undefined }> {
+function orderOf (policy: BatchPolicy, prompts: readonly PromptTokens[], outputTokens: readonly number[], blockSize: number): Array<{ readonly index: number, readonly prefixGroup: PrefixGroupMembership | undefined }> {
   if (policy === 'arrival') return Array.from(prompts, (_, index) => ({ index, prefixGroup: undefined }))
-  const works = prompts.map(({ length }) => ({ promptTokens: length, outputTokens }))
+  const works = prompts.map(({ length }, index) => ({ promptTokens: length, outputTokens: outputTokens[index] ?? 1 }))
   return orderGroups(groupByPrefix(prompts, blockSize), works).flatMap(({ prefixLength, members }, group) => {
     const prefixGroup = policy === 'groups' && prefixLength > 0 ? { id: String(group), length: prefixLength } : undefined
     return members.map(index => ({ index, prefixGroup }))

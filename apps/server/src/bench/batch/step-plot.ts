@@ -1,5 +1,10 @@
 import type { BatchRunResult } from './run-batch.ts'
 
+export interface PlottedRun extends Pick<BatchRunResult, 'policy' | 'stepTokens'> {
+  /** Which of several batches; empty where there is one. */
+  readonly name: string
+}
+
 const WIDTH = 960
 const ROW_HEIGHT = 160
 const MARGIN = 48
@@ -7,11 +12,11 @@ const MARGIN = 48
 const COLUMNS = 400
 
 /** Tokens per step over a run, a row for each policy on one scale of steps, as an SVG document. */
-export function stepPlot (runs: readonly BatchRunResult[], budget: number): string {
+export function stepPlot (runs: readonly PlottedRun[], budget: number): string {
   const longest = Math.max(1, ...runs.map(({ stepTokens }) => stepTokens.length))
   const plotWidth = WIDTH - 2 * MARGIN
   const plotHeight = ROW_HEIGHT - MARGIN
-  const rows = runs.map(({ policy, stepTokens }, row) => {
+  const rows = runs.map(({ name, policy, stepTokens }, row) => {
     const top = row * ROW_HEIGHT + MARGIN / 2
     const columns = Math.min(COLUMNS, stepTokens.length)
     const points = Array.from({ length: columns }, (_, column) => {
@@ -21,7 +26,7 @@ export function stepPlot (runs: readonly BatchRunResult[], budget: number): stri
       return `${(MARGIN + plotWidth * (from + some.length / 2) / longest).toFixed(1)},${(top + plotHeight * (1 - mean / budget)).toFixed(1)}`
     })
     return [
-      `<text x="${MARGIN}" y="${top - 6}">${policy}: ${stepTokens.length} steps</text>`,
+      `<text x="${MARGIN}" y="${top - 6}">${name === '' ? policy : `${name}, ${policy}`}: ${stepTokens.length} steps</text>`,
       `<rect x="${MARGIN}" y="${top}" width="${plotWidth}" height="${plotHeight}" fill="none" stroke="#ccc"/>`,
       `<text x="${MARGIN - 6}" y="${top + 10}" text-anchor="end">${budget}</text><text x="${MARGIN - 6}" y="${top + plotHeight}" text-anchor="end">0</text>`,
       `<polyline fill="none" stroke="#1f6feb" stroke-width="1.5" points="${points.join(' ')}"/>`

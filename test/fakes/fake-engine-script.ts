@@ -2,6 +2,7 @@
  * How a fake engine process misbehaves. It travels where a real configuration names a synthetic shape, so that the messages, and
  * everything that carries them, are the real ones.
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import type { EngineReport, ModelSource } from '@daybreak/engine'
 import type { RunnerLimits } from '@daybreak/engine/contract'
 import type { EngineListener } from '../../apps/server/src/engine-process/engine-core.ts'
@@ -17,6 +18,10 @@ export interface FakeEngineScript {
   /** Once ready, the process's thread is stuck as in a driver call: it sees and hears nothing any more. */
   readonly blockWhenReady?: boolean
   readonly software?: boolean
+  /** What each step takes at least, as that of a real engine does. */
+  readonly stepMs?: number
+  /** Fewer blocks than fit all, and places for others in host memory. */
+  readonly memory?: { readonly numKVBlocks: number, readonly numHostSlots: number }
 }
 
 /** Computing this token kills the process: a prompt that holds it is poison. */
@@ -57,7 +62,8 @@ export class FakeSteps {
   /** Awaited before each step takes effect. */
   async next (poisoned: boolean): Promise<void> {
     const step = this.#numSteps++
-    const { hangAt, dieAt } = this.#script
+    const { hangAt, dieAt, stepMs } = this.#script
+    if (stepMs !== undefined) await delay(stepMs)
     if (poisoned || (dieAt !== undefined && this.#incarnation < dieAt.belowIncarnation && step === dieAt.step)) {
       process.kill(process.pid, 'SIGKILL')
       await never()

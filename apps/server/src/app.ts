@@ -11,7 +11,6 @@ import type { FileStore } from './files/index.ts'
 import type { GenerationService } from './generation/generation-service.ts'
 import type { HttpConfig, ServedModel } from './http-config.ts'
 import { generationEndpoints } from './openai/generation-endpoint.ts'
-import type { GenerationEndpoint } from './openai/generation-endpoint.ts'
 import { ModelNames } from './openai/model-names.ts'
 import { connectionErrorHandler } from './plugins/connection-errors.ts'
 import { registerCors } from './plugins/cors.ts'
@@ -19,6 +18,7 @@ import { Drain, registerDrain } from './plugins/drain.ts'
 import { registerErrorHandler, sendError } from './plugins/error-handler.ts'
 import { registerHttpMetrics } from './plugins/http-metrics.ts'
 import { registerRequestIdentity, requestIdOf } from './plugins/request-identity.ts'
+import type { BatchQueue } from './queue/index.ts'
 import { registerBatches } from './routes/batches.ts'
 import { registerFiles } from './routes/files.ts'
 import { registerGenerationSocket } from './routes/generation-socket.ts'
@@ -46,6 +46,8 @@ export interface AppOptions {
   readonly telemetry: Telemetry
   /** Undefined: no files and no batches are taken. */
   readonly storage?: AppStorage | undefined
+  /** Undefined: batches are answered here, and no others'. */
+  readonly queue?: BatchQueue | undefined
 }
 
 /** What outlives a process; whoever opened it has it alone. */
@@ -60,7 +62,7 @@ export interface AppStorage {
  * The whole HTTP and WebSocket surface over a generation service. Never listens, and owns neither the services nor the
  * telemetry: whoever made them closes them, after `app.close()`. See `drain` for an orderly end.
  */
-export function buildApp ({ config, generation, text, model, logger, telemetry, storage }: AppOptions): FastifyInstance {
+export function buildApp ({ config, generation, text, model, logger, telemetry, storage, queue }: AppOptions): FastifyInstance {
   const app = newFastify(config, logger, telemetry)
   const drain = new Drain()
   const active = new ActiveRequests()
@@ -96,7 +98,9 @@ export function buildApp ({ config, generation, text, model, logger, telemetry, 
       registerGeneration(scope, endpoint, context)
       registerGenerationSocket(scope, endpoint, context)
     }
-    if (storage !== undefined) registerStorage(scope, storage, endpoints, context, logger)
+    const runner = new LineRunner({ endpoints, generation, text, observer: backgroundObserver(telemetry), sleep: pause })
+    if (storage !== undefined) registerStorage(scope, storage, runner, context, logger, queue)
+    if (queue !== undefined) registerQueueWorker(scope, queue, runner, context, logger)
     registerModels(scope, context)
     registerTokenize(scope, context)
     registerOperations(scope, context)
@@ -104,14 +108,16 @@ export function buildApp ({ config, generation, text, model, logger, telemetry, 
   return app
 }
 
-function registerStorage (app: FastifyInstance, { files, batches, lost }: AppStorage, endpoints: readonly GenerationEndpoint[], context: ServerContext, logger: FastifyBaseLogger): void {
-  const { config, generation, text, telemetry, drain } = context
-  const pause = async (ms: number, signal: AbortSignal): Promise<void> => { await sleep(ms, undefined, { signal }) }
-  const runner = new LineRunner({ endpoints, generation, text, observer: backgroundObserver(telemetry), sleep: pause })
+async function pause (ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal })
+}
+
+function registerStorage (app: FastifyInstance, { files, batches, lost }: AppStorage, runner: LineRunner, { config, drain, names }: ServerContext, logger: FastifyBaseLogger, queue: BatchQueue | undefined): void {
   const processor = new BatchProcessor({
     batches,
     files,
     runner,
+    shared: queue?.answering(names.all),
     limits: { maxLines: config.maxBatchLines, maxLineBytes: config.bodyLimitBytes, maxTokensTogether: config.batchGroupTokens },
     now: unixSeconds,
     sleep: pause,
@@ -131,6 +137,14 @@ function registerStorage (app: FastifyInstance, { files, batches, lost }: AppSto
     clearInterval(sweeping)
     await processor.stop()
   })
+}
+
+/** Needs no storage of this server: a batch's files are its owner's. */
+function registerQueueWorker (app: FastifyInstance, queue: BatchQueue, runner: LineRunner, { drain, names }: ServerContext, logger: FastifyBaseLogger): void {
+  const worker = queue.worker(runner, names.all)
+  drain.onDrain(() => { worker.stop().catch((error: unknown) => logger.error({ err: error, event: 'queue-stop-failed' })) })
+  app.addHook('onReady', async () => { worker.start() })
+  app.addHook('preClose', async () => { await worker.stop() })
 }
 
 function unixSeconds (): number {

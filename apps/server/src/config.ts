@@ -90,6 +90,14 @@ const batchSchema = z.strictObject({
     .describe('Requests at a time; without it enough to keep the engine busy')
 })
 
+const queueSchema = z.strictObject({
+  queue: z.string().min(1).optional().meta({ placeholder: 'url' })
+    .describe('Redis (redis[s]://[user:password@]host[:port][/database]) over which servers of one model answer each other\'s batches; a password is better off in the variable, which no list of processes shows'),
+  // Longer than any pause of a process that goes on afterwards; a worker that was killed holds its chunks for up to twice as long.
+  queueLeaseSeconds: z.number().min(1).max(3600).default(30).meta({ placeholder: 'seconds' })
+    .describe('Silence after which a server loses the parts of batches that it has, to others')
+})
+
 const logSchema = z.strictObject({
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info').describe('Least important lines to log'),
   logFormat: z.enum(['auto', 'pretty', 'json']).default('auto').describe('auto is pretty on a terminal, JSON lines otherwise')
@@ -106,6 +114,7 @@ export const logSettings = { title: 'Log', schema: logSchema } satisfies Setting
 export const httpSettings = {
   title: 'HTTP and WebSocket',
   schema: httpConfigSchema,
+export const queueSettings = { title: 'Queue', schema: queueSchema } satisfies SettingsSection
   flags: { servedModelNames: 'served-model-name' }
 } satisfies SettingsSection
 
@@ -115,3 +124,4 @@ export type EngineConfig = Readonly<z.infer<typeof engineSchema>>
 export type OperationConfig = Readonly<z.infer<typeof operationSchema>>
 export type StorageConfig = Readonly<z.infer<typeof storageSchema>>
 export type LogConfig = Readonly<z.infer<typeof logSchema>>
+export type QueueConfig = Readonly<z.infer<typeof queueSchema>>

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { isStorageFull, newFileId } from '../files/index.ts'
 import type { FileStore } from '../files/index.ts'
 import { answerLines } from './answer-lines.ts'
+import type { LinesToAnswer } from './answer-lines.ts'
 import { hasEnded, newBatch } from './batch-object.ts'
 import type { Batch, BatchProblem, BatchStatus, NewBatch } from './batch-object.ts'
 import { BatchResults } from './batch-results.ts'
@@ -11,10 +12,30 @@ import { checkInput } from './check-input.ts'
 import type { BatchLine, InputLimits } from './check-input.ts'
 import type { LineRunner } from './line-runner.ts'
 
+/** Lines for whoever answers them, here or on other machines. */
+export interface BatchWork extends LinesToAnswer {
+  /** That the requests name; null: none does. */
+  readonly model: string | null
+  /** Unix seconds. */
+  readonly expiresAt: number | null
+  /** A file that the batch has until it ends. */
+  readonly planPath: string
+}
+
+/** Has a batch's lines answered by several servers. */
+export interface SharedAnswering {
+  /** As `answerLines` does; after the end of the process, with what has been done in between. */
+  answer (work: BatchWork, stop: AbortController): Promise<void>
+  /** Nobody works for this batch any more. Never rejects. */
+  end (batchId: string): Promise<void>
+}
+
 export interface BatchProcessorOptions {
   readonly batches: BatchStore
   readonly files: FileStore
   readonly runner: LineRunner
+  /** Undefined: this server alone answers. */
+  readonly shared?: SharedAnswering | undefined
   readonly limits: InputLimits & {
     /** Prompt tokens of a batch that are looked at together for what they share. */
     readonly maxTokensTogether: number
@@ -117,6 +138,7 @@ export class BatchProcessor {
       await this.#answer(current, path, lines, results, stop)
     }
     if (stop.endedBy('shutdown')) return
+    await this.#options.shared?.end(batch.id)
     if (stop.endedBy('expired')) {
       for (const line of lines) if (!results.isAnswered(line)) await results.addUnanswered(line, { code: 'batch_expired', message: 'This request could not be executed before the completion window expired.' })
     }
@@ -126,19 +148,23 @@ export class BatchProcessor {
 
   /** Returns when every line is answered, or at the stop. */
   async #answer (batch: Batch, path: string, lines: readonly BatchLine[], results: BatchResults, stop: BatchStop): Promise<void> {
-    const { batches, runner, limits, now } = this.#options
+    const { batches, runner, shared, limits, now } = this.#options
     using _expiry = stop.endAt(batch.expires_at, now)
+    const work: BatchWork = {
+      batchId: batch.id,
+      endpoint: batch.endpoint,
+      model: batch.model,
+      expiresAt: batch.expires_at,
+      path,
+      planPath: batches.planPath(batch),
+      lines,
+      results,
+      runner,
+      maxTokensTogether: limits.maxTokensTogether,
+      onAnswer: () => { batches.show({ ...this.#latest(batch), ...results.tally }) }
+    }
     try {
-      await answerLines({
-        batchId: batch.id,
-        endpoint: batch.endpoint,
-        path,
-        lines,
-        results,
-        runner,
-        maxTokensTogether: limits.maxTokensTogether,
-        onAnswer: () => { batches.show({ ...this.#latest(batch), ...results.tally }) }
-      }, stop.controller)
+      await (shared === undefined ? answerLines(work, stop.controller) : shared.answer(work, stop.controller))
     } catch (error) {
       if (!stop.isReason(error)) throw error
     }
@@ -197,7 +223,8 @@ export class BatchProcessor {
 
   /** Ends a batch that cannot go on. What is answered is published all the same. */
   async #fail (id: string, ...problems: ReadonlyArray<Omit<BatchProblem, 'line'> & { readonly line?: number | null }>): Promise<void> {
-    const { batches, now } = this.#options
+    const { batches, shared, now } = this.#options
+    await shared?.end(id)
     const before = this.#latest({ id })
     // What failed in its very end has nothing more to publish from.
     const logs = before.status === 'finalizing' ? { output: false, errors: false } : await batches.whichLogs(before)

@@ -67,6 +67,11 @@ export class BatchStore {
     return join(this.#folder, id, `${log}.jsonl`)
   }
 
+  /** Where a batch that several machines answer keeps what each chunk of it is. */
+  planPath ({ id }: Batch): string {
+    return join(this.#folder, id, 'chunks.jsonl')
+  }
+
   /** Which logs have something in them. */
   async whichLogs (batch: Batch): Promise<{ readonly output: boolean, readonly errors: boolean }> {
     const isFilled = async (log: 'output' | 'errors'): Promise<boolean> => await stat(this.logPath(batch, log)).then(status => status.isFile() && status.size > 0, () => false)
@@ -76,6 +81,7 @@ export class BatchStore {
   /** The batch has ended: what it was made with is not needed any more. */
   async removeLogs (batch: Batch): Promise<void> {
     for (const log of ['output', 'errors'] as const) await rm(this.logPath(batch, log), { force: true })
+    await rm(this.planPath(batch), { force: true })
   }
 
   async #write (batch: Batch): Promise<void> {

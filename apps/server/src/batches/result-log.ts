@@ -2,16 +2,11 @@ import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { inputLines } from './input-lines.ts'
 
-/** One entry, as much of it as counting needs. */
-export interface LoggedResult {
-  readonly custom_id: string
-}
-
 /**
  * Results of a batch's requests, a line of JSON each, as clients download them: appended whole, and read back after a restart. A line
  * that was cut off by the end of its process is taken away again, so that its request counts as unanswered.
  */
-export class ResultLog<Result extends LoggedResult> implements AsyncDisposable {
+export class ResultLog<Result extends object> implements AsyncDisposable {
   readonly #file: FileHandle
   /** Bytes of whole lines. */
   #length: number
@@ -23,7 +18,7 @@ export class ResultLog<Result extends LoggedResult> implements AsyncDisposable {
   }
 
   /** @param onResult called with each result that is there already */
-  static async open<Result extends LoggedResult> (path: string, onResult: (result: Result) => void): Promise<ResultLog<Result>> {
+  static async open<Result extends object> (path: string, onResult: (result: Result) => void): Promise<ResultLog<Result>> {
     const file = await open(path, 'a+', 0o600)
     let length = 0
     const { size } = await file.stat()

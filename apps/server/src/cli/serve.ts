@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { z } from 'zod'
-import { engineSettings, httpSettings, listenSettings, logSettings, modelSettings, operationSettings, storageSettings } from '../config.ts'
+import { engineSettings, httpSettings, listenSettings, logSettings, modelSettings, operationSettings, queueSettings, storageSettings } from '../config.ts'
 import type { RegisterCommand } from './command-context.ts'
 import { Server } from './server.ts'
 import type { ServeEnvironment, ServeSettings } from './server.ts'
@@ -9,7 +9,7 @@ import type { SettingsSection } from './settings.ts'
 import { stopOnSignal } from './stop-on-signal.ts'
 import { untilSignal } from './until-signal.ts'
 
-const sections = [listenSettings, modelSettings, engineSettings, operationSettings, httpSettings, storageSettings, logSettings]
+const sections = [listenSettings, modelSettings, engineSettings, operationSettings, httpSettings, storageSettings, queueSettings, logSettings]
 
 /** `daybreak serve`. */
 export function serveCommand (environment: ServeEnvironment): RegisterCommand {
@@ -39,6 +39,7 @@ function serveSettings (command: Command, env: Readonly<Record<string, string | 
     operation: read(operationSettings),
     http: read(httpSettings),
     storage: read(storageSettings),
+    queue: read(queueSettings),
     log: read(logSettings)
   }
 }

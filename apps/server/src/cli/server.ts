@@ -2,7 +2,7 @@ import type { EngineReport } from '@daybreak/engine'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { buildApp } from '../app.ts'
-import type { EngineConfig, ListenConfig, LogConfig, ModelConfig, OperationConfig, StorageConfig } from '../config.ts'
+import type { EngineConfig, ListenConfig, LogConfig, ModelConfig, OperationConfig, QueueConfig, StorageConfig } from '../config.ts'
 import { systemClock } from '../generation/clock.ts'
 import type { EngineFailure } from '../generation/engine-lifecycle.ts'
 import { EngineSupervisor } from '../generation/engine-supervisor.ts'
@@ -12,6 +12,7 @@ import type { HttpConfig, ServedModel } from '../http-config.ts'
 import { kernelCacheFolder } from '../models/cache/index.ts'
 import { resolveModel, textFolder } from '../models/index.ts'
 import type { ModelSource } from '../models/index.ts'
+import type { BatchQueue } from '../queue/index.ts'
 import type { Storage } from '../storage/index.ts'
 import { Telemetry } from '../telemetry/telemetry.ts'
 import { openTextService } from '../text/index.ts'
@@ -24,6 +25,7 @@ import { listenFailure } from './listen-failure.ts'
 import { createProgressDisplay } from './load-progress.ts'
 import type { ProgressDisplay } from './load-progress.ts'
 import { createLogger } from './logger.ts'
+import { openServerQueue } from './server-queue.ts'
 import { openServerStorage } from './server-storage.ts'
 import { settledWithin } from './settled-within.ts'
 
@@ -41,6 +43,7 @@ export interface ServeSettings {
   readonly operation: OperationConfig
   readonly http: HttpConfig
   readonly storage: StorageConfig
+  readonly queue: QueueConfig
   readonly log: LogConfig
 }
 
@@ -60,6 +63,8 @@ interface ServerParts {
   readonly text: TextService
   /** Undefined: another server has it. */
   readonly storage: Storage | undefined
+  /** Undefined: batches are answered here alone. */
+  readonly queue: BatchQueue | undefined
 }
 
 /** The whole program of `daybreak serve`: the HTTP surface over a supervised engine process, from opening to exit. */
@@ -72,6 +77,7 @@ export class Server {
   readonly #text: TextService
   readonly #supervisor: EngineSupervisor
   readonly #storage: Storage | undefined
+  readonly #queue: BatchQueue | undefined
   readonly #app: FastifyInstance
   #address = ''
   #listeningSince = 0
@@ -86,6 +92,7 @@ export class Server {
     this.#model = parts.model
     this.#text = parts.text
     this.#storage = parts.storage
+    this.#queue = parts.queue
     const { model, engine, operation, http, log } = parts.settings
     this.#supervisor = new EngineSupervisor({
       entry: environment.engineEntry,
@@ -111,17 +118,19 @@ export class Server {
       onRestart: numReplayed => this.#logger.warn({ event: 'requests-replayed', numReplayed }),
       onFailed: failure => this.#failed(failure)
     })
-    const telemetry = new Telemetry({ generation: this.#supervisor, modelName: this.#model.id, cacheSeconds: http.metricsCacheSeconds })
-    this.#app = buildApp({ config: http, generation: this.#supervisor, text: this.#text, model: this.#model, logger: this.#logger, telemetry, storage: this.#storage })
+    const telemetry = new Telemetry({ generation: this.#supervisor, modelName: this.#model.id, cacheSeconds: http.metricsCacheSeconds, queue: this.#queue })
+    this.#app = buildApp({ config: http, generation: this.#supervisor, text: this.#text, model: this.#model, logger: this.#logger, telemetry, storage: this.#storage, queue: this.#queue })
   }
 
   /**
    * Downloads the model if need be, reads its tokenizer and builds everything; nothing runs yet.
    * @param signal ends a download
-   * @throws ModelNotFoundError, HubError and whatever else the model's files give reason for (rejects)
+   * @throws ModelNotFoundError, HubError and whatever else the model's files give reason for, QueueUnreachableError (rejects)
    */
   static async open (settings: ServeSettings, context: CommandContext, environment: ServeEnvironment, signal: AbortSignal): Promise<Server> {
     const logger = createLogger(settings.log.logLevel, settings.log.logFormat, context.stderr)
+    // First: a download would be in vain.
+    const queue = await openServerQueue(settings.queue, logger)
     const download = createDownloadDisplay(context.stderr, logger)
     const { id, source } = await resolveModel(settings.model.model, { env: context.env, progress: download, signal })
     const ownName = settings.model.synthetic ?? id
@@ -133,7 +142,8 @@ export class Server {
       progress: createProgressDisplay(context.stderr, logger),
       model: { id: servedName, created: Math.floor(Date.now() / 1000), ownedBy: 'daybreak', aliases: [ownName] },
       text: await openTextService(await textFolder(source, context.env), { specialTokensInMessages: settings.http.specialTokensInMessages }),
-      storage: await openServerStorage(settings.storage.dataDir, context.env, logger)
+      storage: await openServerStorage(settings.storage.dataDir, context.env, logger),
+      queue
     }, source, environment)
   }
 
@@ -148,6 +158,7 @@ export class Server {
     } catch (error) {
       await this.#text.close()
       await this.#storage?.[Symbol.asyncDispose]()
+      await this.#queue?.[Symbol.asyncDispose]()
       throw error instanceof Error ? listenFailure(error, host, port) : error
     }
     this.#listeningSince = systemClock.now()
@@ -174,6 +185,7 @@ export class Server {
     await settledWithin(this.#app.close(), CLOSING_TIMEOUT_MS)
     await this.#text.close()
     await this.#storage?.[Symbol.asyncDispose]()
+    await this.#queue?.[Symbol.asyncDispose]()
     this.#logger.info({ event: 'stopped' })
   }
 

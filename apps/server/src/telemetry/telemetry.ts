@@ -1,11 +1,13 @@
 import { Counter, Gauge, Registry } from 'prom-client'
 import type { ErrorCode } from '../errors.ts'
 import type { GenerationService } from '../generation/generation-service.ts'
+import type { QueueSnapshot } from '../queue/queue-counts.ts'
 import { monotonicSeconds } from './monotonic-seconds.ts'
 import { registerEngineMetrics } from './engine-metrics.ts'
 import { Exposition } from './exposition.ts'
 import type { AbortCause, ChoiceRecord, GenerationObserver, RequestPhase } from './generation-observer.ts'
 import { GenerationMetrics } from './generation-metrics.ts'
+import { registerQueueMetrics } from './queue-metrics.ts'
 import { ServerMetrics } from './server-metrics.ts'
 import type { ResponseRecord } from './server-metrics.ts'
 
@@ -15,6 +17,8 @@ export interface TelemetryOptions {
   readonly modelName: string
   /** How long a rendered text is reused. */
   readonly cacheSeconds: number
+  /** Undefined: no batches are shared with other servers. */
+  readonly queue?: { readonly snapshot: QueueSnapshot } | undefined
 }
 
 /** Everything that is measured, and the text Prometheus reads. One per server; there is no global registry. */
@@ -25,7 +29,7 @@ export class Telemetry implements GenerationObserver {
   readonly #requests: GenerationMetrics
   readonly #server: ServerMetrics
 
-  constructor ({ generation, modelName, cacheSeconds }: TelemetryOptions) {
+  constructor ({ generation, modelName, cacheSeconds, queue }: TelemetryOptions) {
     const vllm = new Registry()
     vllm.setDefaultLabels({ model_name: modelName, engine: '0' })
     const own = new Registry()
@@ -34,6 +38,7 @@ export class Telemetry implements GenerationObserver {
     this.#server = new ServerMetrics(own)
     registerEngineMetrics(vllm, generation)
     this.#server.observeEngine(generation, own)
+    if (queue !== undefined) registerQueueMetrics(own, () => queue.snapshot)
     registerProcessMetrics(own)
     this.#exposition = new Exposition([vllm, own], cacheSeconds, monotonicSeconds)
     this.contentType = this.#exposition.contentType

@@ -1,0 +1,5 @@
+export { BatchQueue } from './batch-queue.ts'
+export type { BatchQueueOptions } from './batch-queue.ts'
+export type { ChunkTaker } from './chunk-taker.ts'
+export type { QueueSnapshot } from './queue-counts.ts'
+export { parseQueueUrl, withoutCredentials } from './queue-url.ts'

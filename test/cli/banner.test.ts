@@ -3,7 +3,7 @@ import { banner } from '../../apps/server/src/cli/banner.ts'
 import { engineReport } from '../bench/engine/engine-report.ts'
 
 const capacity = {
-  maxModelLen: 2048, maxSequences: 4, maxBatchedTokens: 512, vocabSize: 100, numKVBlocks: 8, blockSize: 16, dtype: 'f16', adapter: 'Paper GPU', softwareAdapter: true
+  maxModelLen: 2048, maxSequences: 4, maxBatchedTokens: 512, vocabSize: 100, numKVBlocks: 8, numHostSlots: 0, blockSize: 16, dtype: 'f16', adapter: 'Paper GPU', softwareAdapter: true
 }
 const facts = { model: 'paper', address: 'http://127.0.0.1:8000', capacity, report: engineReport, readySeconds: 1.25 }
 

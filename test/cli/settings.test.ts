@@ -35,6 +35,8 @@ t.test('every kind of setting can be given as a flag and as a variable', async t
     maxNumBatchedTokens: undefined,
     blockSize: 16,
     kvCacheMemory: undefined,
+    swapSpace: undefined,
+    preemptionMode: 'auto',
     prefixCaching: true,
     debugGpu: false,
     deterministic: false
@@ -43,6 +45,8 @@ t.test('every kind of setting can be given as a flag and as a variable', async t
     { maxModelLen: 4096, kvCacheMemory: 1.5 * 2 ** 30, dtype: 'f16', prefixCaching: false, debugGpu: true, deterministic: true, blockSize: 32, adapter: '4090' })
   t.match((await parsed(engineSettings, [], { DAYBREAK_PREFIX_CACHING: 'off', DAYBREAK_DEBUG_GPU: '1', DAYBREAK_KV_CACHE_MEMORY: '1048576', DAYBREAK_MAX_MODEL_LEN: 'auto' })).values,
     { prefixCaching: false, debugGpu: true, kvCacheMemory: 1_048_576, maxModelLen: undefined })
+  t.match((await parsed(engineSettings, ['--swap-space', '4GiB', '--preemption-mode', 'swap'])).values, { swapSpace: 2 ** 32, preemptionMode: 'swap' })
+  t.match((await parsed(engineSettings, ['--swap-space', '0'])).values, { swapSpace: 0 })
   t.match((await parsed(httpSettings, ['--served-model-name', 'a', '--served-model-name', 'b, c'])).values, { servedModelNames: ['a', 'b, c'] })
   t.match((await parsed(httpSettings, [], { DAYBREAK_SERVED_MODEL_NAME: 'a, b' })).values, { servedModelNames: ['a', 'b'] })
 })
@@ -54,6 +58,8 @@ t.test('a bad value is one line with the flag or variable, the value and what is
     [listenSettings, [], { DAYBREAK_PORT: '80.5' }, /^daybreak: DAYBREAK_PORT: "80.5" /],
     [engineSettings, ['--dtype', 'bf16'], {}, /--dtype: "bf16" .* one of auto, f16, f32\n$/],
     [engineSettings, ['--kv-cache-memory', '2 chairs'], {}, /--kv-cache-memory: "2 chairs" .* 512MiB or 2GiB, or auto\n$/],
+    [engineSettings, ['--swap-space', 'some'], {}, /--swap-space: "some" .* 512MiB or 2GiB, 0, or auto\n$/],
+    [engineSettings, ['--preemption-mode', 'drop'], {}, /--preemption-mode: "drop" .* one of auto, swap, recompute\n$/],
     [engineSettings, ['--max-model-len', '0'], {}, /--max-model-len: "0" .* from 1 on, or auto\n$/],
     [engineSettings, ['--block-size', '17'], {}, /--block-size: "17" .* 8, 16, 32 or 64\n$/],
     [engineSettings, [], { DAYBREAK_DEBUG_GPU: 'maybe' }, /DAYBREAK_DEBUG_GPU: "maybe" .* true or false\n$/],

@@ -20,7 +20,7 @@ const config: EngineProcessConfig = {
     maxSequences: 4,
     maxBatchedTokens: 2048
   },
-  scheduler: { maxBatchedTokens: undefined, prefixCaching: true },
+  scheduler: { maxBatchedTokens: undefined, prefixCaching: true, preemption: 'auto' },
   logLevel: 'info',
   incarnation: 0
 }

@@ -12,5 +12,6 @@ runEngineProcess(async (config, listener) => {
     // By then the parent has been told.
     setTimeout(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0), 0)
   }
-  return composeCore({ runner: new PagedFakeRunner(fakeLimits(config), steps), report: fakeReport(config) }, config, listener)
+  const runner = new PagedFakeRunner(fakeLimits(config), steps, scriptOf(config.engine.model).memory?.numHostSlots)
+  return composeCore({ runner, report: fakeReport(config) }, config, listener)
 }, forkedProcessChannel())

@@ -81,7 +81,7 @@ export function fakeLimits (config: EngineProcessConfig): RunnerLimits {
     maxSequences,
     maxLogitRows: maxSequences + maxBatchedTokens,
     maxModelLen: FAKE_MAX_MODEL_LEN,
-    numKVBlocks: 256,
+    numKVBlocks: scriptOf(config.engine.model).memory?.numKVBlocks ?? 256,
     blockSize,
     vocabSize: FAKE_VOCAB_SIZE
   }
@@ -110,6 +110,7 @@ export function fakeReport (config: EngineProcessConfig): EngineReport {
     weightFormats: [],
     notes: [],
     kvCacheBytes: 1_000,
+    swapSpaceBytes: 0,
     loadSeconds: 0
   }
 }

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
-import type { BlockTable, KVBlockMove, TokenId } from '@daybreak/kvcache'
+import type { BlockTable, HostSlot, KVBlockMove, KVBlockSwap, TokenId } from '@daybreak/kvcache'
 
 /** What a device's KV buffers hold, except that K and V of a token are the token itself and its position. */
 export class FakeKVMemory {
   readonly #blockSize: number
   readonly #tokens: Int32Array
   readonly #positions: Int32Array
+  /** What host slots hold, as copies made when the step ran. */
+  readonly #slots = new Map<HostSlot, { readonly tokens: Int32Array, readonly positions: Int32Array }>()
 
   constructor (numBlocks: number, blockSize: number) {
     this.#blockSize = blockSize
@@ -21,6 +23,22 @@ export class FakeKVMemory {
       assert.ok(!targets.has(from), `block ${from} is both source and target`)
       this.#tokens.copyWithin(to * this.#blockSize, from * this.#blockSize, (from + 1) * this.#blockSize)
       this.#positions.copyWithin(to * this.#blockSize, from * this.#blockSize, (from + 1) * this.#blockSize)
+    }
+  }
+
+  swapOut (swaps: readonly KVBlockSwap[]): void {
+    for (const { block, slot } of swaps) {
+      const [start, end] = [block * this.#blockSize, (block + 1) * this.#blockSize]
+      this.#slots.set(slot, { tokens: this.#tokens.slice(start, end), positions: this.#positions.slice(start, end) })
+    }
+  }
+
+  swapIn (swaps: readonly KVBlockSwap[]): void {
+    for (const { block, slot } of swaps) {
+      const kept = this.#slots.get(slot)
+      assert.ok(kept !== undefined, `slot ${slot} was never filled`)
+      this.#tokens.set(kept.tokens, block * this.#blockSize)
+      this.#positions.set(kept.positions, block * this.#blockSize)
     }
   }
 

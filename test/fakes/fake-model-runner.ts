@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import type {
-  ForwardBatch, ForwardSequence, ModelRunner, RunnerLimits, SampledToken, ScoredToken, StepResult, TokenHistory
+  ForwardBatch, ForwardSequence, HostTier, ModelRunner, RunnerLimits, SampledToken, ScoredToken, StepResult, TokenHistory
 } from '@daybreak/engine/contract'
-import type { SequenceId, TokenId } from '@daybreak/kvcache'
+import type { HostSlot, SequenceId, TokenId } from '@daybreak/kvcache'
 import { FakeKVMemory } from './fake-kv-memory.ts'
 import { carriesPenalty, sampledToken, scoredToken } from './fake-model.ts'
 
@@ -30,16 +30,23 @@ interface StateRow {
  */
 export class FakeModelRunner implements ModelRunner {
   readonly limits: RunnerLimits
+  readonly hostTier: HostTier | undefined
+  /** What a computed token and a swapped block take. */
+  tokenSeconds = 0
+  blockSeconds = 0
   readonly #memory: FakeKVMemory
   readonly #rows = new Map<number, StateRow>()
   /** Tokens each sequence must have, by position: its prompt if told, and whatever was sampled for it. */
   readonly #expected = new Map<SequenceId, TokenId[]>()
+  /** Slots being written, and the step that does it: its result has not come. */
+  readonly #unfilled = new Map<HostSlot, number>()
   readonly #respond: (result: StepResult) => Promise<StepResult>
   #numSteps = 0
 
   /** @param respond when and how a step resolves; at once unless given */
-  constructor (limits: Partial<RunnerLimits> = {}, respond: (result: StepResult) => Promise<StepResult> = async result => result) {
+  constructor (limits: Partial<RunnerLimits> = {}, respond: (result: StepResult) => Promise<StepResult> = async result => result, hostTier: Pick<HostTier, 'numSlots' | 'groupSize'> = { numSlots: 0, groupSize: 1 }) {
     this.limits = { ...fakeLimits, ...limits }
+    this.hostTier = hostTier.numSlots === 0 ? undefined : { ...hostTier, blockSeconds: 1e-6 }
     this.#memory = new FakeKVMemory(this.limits.numKVBlocks, this.limits.blockSize)
     this.#respond = respond
   }
@@ -50,7 +57,14 @@ export class FakeModelRunner implements ModelRunner {
   }
 
   async execute (batch: ForwardBatch): Promise<StepResult> {
-    return await this.#respond(this.forward(batch))
+    const result = await this.#respond(this.forward(batch))
+    this.delivered(batch)
+    return result
+  }
+
+  /** Whoever calls `forward` says when its result comes: swapped blocks are in host memory then, and not before. */
+  delivered ({ step }: ForwardBatch): void {
+    for (const [slot, filledBy] of this.#unfilled) if (filledBy === step) this.#unfilled.delete(slot)
   }
 
   /** Executes a step, as the device does in order of submission. */
@@ -58,6 +72,10 @@ export class FakeModelRunner implements ModelRunner {
     assert.equal(batch.step, this.#numSteps++, 'steps are numbered in order')
     this.#checkLimits(batch)
     this.#checkBlocks(batch)
+    this.#checkSwaps(batch)
+    const { swapOuts = [], swapIns = [] } = batch
+    this.#memory.swapOut(swapOuts)
+    this.#memory.swapIn(swapIns)
     this.#memory.move(batch.moves)
     const sampled: SampledToken[] = []
     const scored = new Map<SequenceId, readonly ScoredToken[]>()
@@ -72,15 +90,17 @@ export class FakeModelRunner implements ModelRunner {
       if (sequence.scoreTargets !== undefined) scored.set(id, this.#score(sequence, tokens))
       if (sequence.sampling !== undefined) sampled.push({ id, ...this.#sample(sequence, row, tokens) })
     }
-    return { sampled, scored, deviceSeconds: 0, hostSeconds: 0 }
+    const numTokens = batch.sequences.reduce((sum, sequence) => sum + numTokensOf(sequence), 0)
+    const swapSeconds = (swapOuts.length + swapIns.length) * this.blockSeconds
+    return { sampled, scored, deviceSeconds: numTokens * this.tokenSeconds, hostSeconds: 0, ...swapSeconds > 0 && { swapSeconds } }
   }
 
   async [Symbol.asyncDispose] (): Promise<void> {}
 
-  #checkLimits ({ sequences }: ForwardBatch): void {
+  #checkLimits ({ sequences, swapOuts = [], swapIns = [] }: ForwardBatch): void {
     const { maxBatchedTokens, maxSequences, maxLogitRows, maxModelLen } = this.limits
     const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0)
-    assert.ok(sequences.length > 0, 'an empty step')
+    assert.ok(sequences.length + swapOuts.length + swapIns.length > 0, 'an empty step')
     assert.ok(sequences.length <= maxSequences, 'too many sequences')
     assert.ok(sum(sequences.map(numTokensOf)) <= maxBatchedTokens, 'too many tokens')
     const logitRows = sequences.map(({ sampling, scoreTargets }) => (sampling === undefined ? 0 : 1) + (scoreTargets?.length ?? 0))
@@ -118,6 +138,26 @@ export class FakeModelRunner implements ModelRunner {
     }
     const tables = new Set(sequences.flatMap(({ blockTable }) => blockTable))
     for (const { to } of moves) assert.ok(tables.has(to), `block ${to} is copied for nobody`)
+  }
+
+  #checkSwaps ({ step, swapOuts = [], swapIns = [] }: ForwardBatch): void {
+    const { numKVBlocks } = this.limits
+    const { numSlots, groupSize } = this.hostTier ?? { numSlots: 0, groupSize: 1 }
+    const groupOf = (slot: HostSlot): number => Math.floor(slot / groupSize)
+    const unfilledGroups = new Set([...this.#unfilled.keys()].map(groupOf))
+    const groupsRead = new Set(swapIns.map(({ slot }) => groupOf(slot)))
+    const swaps = [...swapOuts, ...swapIns]
+    for (const { block, slot } of swaps) {
+      assert.ok(block >= 0 && block < numKVBlocks, 'no such block')
+      assert.ok(slot >= 0 && slot < numSlots, 'no such slot')
+      assert.ok(!unfilledGroups.has(groupOf(slot)), `slot ${slot} is still being written`)
+    }
+    assert.equal(new Set(swaps.map(({ slot }) => slot)).size, swaps.length, 'a slot twice in a step')
+    assert.equal(new Set(swapIns.map(({ block }) => block)).size, swapIns.length, 'a block swapped in twice')
+    for (const { slot } of swapOuts) {
+      assert.ok(!groupsRead.has(groupOf(slot)), `slot ${slot} is read in the step that writes it`)
+      this.#unfilled.set(slot, step)
+    }
   }
 
   #rowOf (sequence: ForwardSequence): StateRow {

@@ -1,4 +1,4 @@
-import type { ForwardBatch, ForwardSequence, ModelRunner, RunnerLimits, SampledToken, ScoredToken, StepResult } from '@daybreak/engine/contract'
+import type { ForwardBatch, ForwardSequence, HostTier, ModelRunner, RunnerLimits, SampledToken, ScoredToken, StepResult } from '@daybreak/engine/contract'
 import type { SequenceId, TokenId } from '@daybreak/kvcache'
 import type { FakeSteps } from './fake-engine-script.ts'
 import { POISON_TOKEN } from './fake-engine-script.ts'
@@ -10,12 +10,16 @@ import { nextToken } from './fake-language.ts'
  */
 export class PagedFakeRunner implements ModelRunner {
   readonly limits: RunnerLimits
+  readonly hostTier: HostTier | undefined
   readonly #steps: FakeSteps
   readonly #kv: Int32Array
+  readonly #host: Int32Array
   readonly #lastSampled: Int32Array
 
-  constructor (limits: RunnerLimits, steps: FakeSteps) {
+  constructor (limits: RunnerLimits, steps: FakeSteps, numHostSlots = 0) {
     this.limits = limits
+    this.hostTier = numHostSlots === 0 ? undefined : { numSlots: numHostSlots, groupSize: 1, blockSeconds: 1e-6 }
+    this.#host = new Int32Array(numHostSlots * limits.blockSize)
     this.#steps = steps
     this.#kv = new Int32Array(limits.numKVBlocks * limits.blockSize).fill(-1)
     this.#lastSampled = new Int32Array(limits.maxSequences).fill(-1)
@@ -23,6 +27,8 @@ export class PagedFakeRunner implements ModelRunner {
 
   async execute (batch: ForwardBatch): Promise<StepResult> {
     const { blockSize } = this.limits
+    for (const { block, slot } of batch.swapOuts ?? []) this.#host.set(this.#kv.subarray(block * blockSize, (block + 1) * blockSize), slot * blockSize)
+    for (const { block, slot } of batch.swapIns ?? []) this.#kv.set(this.#host.subarray(slot * blockSize, (slot + 1) * blockSize), block * blockSize)
     for (const { from, to } of batch.moves) this.#kv.copyWithin(to * blockSize, from * blockSize, (from + 1) * blockSize)
     const sampled: SampledToken[] = []
     const scored = new Map<SequenceId, readonly ScoredToken[]>()

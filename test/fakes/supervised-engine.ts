@@ -33,7 +33,7 @@ export function aSupervisedEngine (script: FakeEngineScript = {}, options: Parti
         maxSequences: 8,
         maxBatchedTokens: 64
       },
-      scheduler: { maxBatchedTokens: undefined, prefixCaching: true },
+      scheduler: { maxBatchedTokens: undefined, prefixCaching: true, preemption: 'swap' },
       logLevel: 'info'
     },
     queue: { maxRequests: 64, maxTokens: 10_000 },

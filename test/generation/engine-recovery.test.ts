@@ -43,6 +43,23 @@ t.test('many streams keep their own tokens through three deaths in a row', async
   t.equal(engine.supervisor.numRestarts, 3)
 })
 
+t.test('requests whose blocks were in host memory when the engine died are computed again, and say the same', async t => {
+  // Each needs six of the nine blocks in the end. From the 48th token on the third has to wait, and the process dies at about the 60th.
+  await using engine = await aReadyEngine({ dieAt: { belowIncarnation: 1, step: 60 }, memory: { numKVBlocks: 9, numHostSlots: 32 } })
+  const restarted = once(engine.events, 'restart')
+  const streams = [0, 1, 2].map(seed => engine.supervisor.generate(aRequest({ id: `r${seed}`, promptTokens: [9, seed], maxTokens: 80, seeds: [seed] })))
+  const reading = streams.map(async stream => await readAll(stream))
+  await restarted
+  const { swappedOutBlocks, swappedInBlocks } = engine.supervisor.stats
+  t.strictSame([swappedOutBlocks, swappedInBlocks], [3, 0], 'the first process took them out and never brought them back')
+  for (const [seed, events] of (await Promise.all(reading)).entries()) {
+    t.same(tokensOf(events), continuation([9, seed], 80, seed))
+    t.same(finishesOf(events), ['length'])
+  }
+  t.equal(engine.supervisor.numRestarts, 1)
+  t.match(engine.supervisor.stats, { numSwapped: 0, hostTierUsage: 0 })
+})
+
 t.test('an engine that stops progressing is replaced, and health is restored once it is gone', async t => {
   const clock = new ManualClock()
   await using engine = await aReadyEngine({ hangAt: { incarnation: 0, step: 6 } }, { clock, stallTimeoutMs: 60_000 })

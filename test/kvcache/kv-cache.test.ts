@@ -17,10 +17,13 @@ function computed (cache: KVCache, name: string, tokens: readonly TokenId[]): vo
 }
 
 t.test('configuration applies its defaults and refuses sizes that are no power of two from 1 to 256', async t => {
-  t.same(kvCacheConfig({ numBlocks: 3 }), { numBlocks: 3, blockSize: 16, prefixCaching: true })
+  t.same(kvCacheConfig({ numBlocks: 3 }), { numBlocks: 3, blockSize: 16, prefixCaching: true, numHostSlots: 0, hostGroupSize: 1 })
   for (const blockSize of [1, 2, 128, 256]) t.equal(kvCacheConfig({ numBlocks: 1, blockSize }).blockSize, blockSize)
   for (const blockSize of [0, 3, 24, 512, 1.5]) t.throws(() => kvCacheConfig({ numBlocks: 1, blockSize }), { code: 'kv_cache_config' })
   for (const numBlocks of [0, 2.5]) t.throws(() => kvCacheConfig({ numBlocks }), { code: 'kv_cache_config', details: { numBlocks } })
+  for (const numHostSlots of [-1, 2.5]) t.throws(() => kvCacheConfig({ numBlocks: 3, numHostSlots }), { code: 'kv_cache_config', details: { numHostSlots } })
+  t.equal(kvCacheConfig({ numBlocks: 3, numHostSlots: 6, hostGroupSize: 3 }).numHostSlots, 6)
+  for (const hostGroupSize of [0, 1.5, 4]) t.throws(() => kvCacheConfig({ numBlocks: 3, numHostSlots: 6, hostGroupSize }), { code: 'kv_cache_config', details: { hostGroupSize } })
 })
 
 for (const [numTokens, numBlocks] of [[3, 1], [4, 1], [5, 2], [7, 2], [8, 2], [9, 3]] as const) {

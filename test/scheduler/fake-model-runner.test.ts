@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { ForwardBatch, ForwardSequence } from '@daybreak/engine/contract'
-import { blockId, sequenceId } from '@daybreak/kvcache'
+import type { ForwardBatch, ForwardSequence, KVBlockSwap } from '@daybreak/engine/contract'
+import { blockId, hostSlot, sequenceId } from '@daybreak/kvcache'
 import { FakeModelRunner } from '../fakes/fake-model-runner.ts'
 import { greedySampling } from '../fakes/fake-model.ts'
 
@@ -20,6 +20,8 @@ const aForward = (name: string, stateRow: number, overrides: Partial<ForwardSequ
 const aBatch = (sequences: readonly ForwardSequence[], rest: Partial<ForwardBatch> = {}): ForwardBatch => ({ step: 0, sequences, moves: [], ...rest })
 
 const move = (from: number, to: number): ForwardBatch['moves'][number] => ({ from: blockId(from), to: blockId(to), direction: 'copy-on-write' })
+
+const swap = (block: number, slot: number): KVBlockSwap => ({ block: blockId(block), slot: hostSlot(slot) })
 
 const broken: Readonly<Record<string, { readonly batch: ForwardBatch, readonly says: RegExp }>> = {
   'steps out of order': { batch: aBatch([aForward('a', 0)], { step: 1 }), says: /numbered in order/ },
@@ -49,3 +51,20 @@ for (const [name, { batch, says }] of Object.entries(broken)) {
     t.throws(() => runner.forward(batch), { message: says })
   })
 }
+
+t.test('the fake runner keeps what is swapped, and notices what is read or written before it has arrived', async t => {
+  const runner = new FakeModelRunner({}, undefined, { numSlots: 8, groupSize: 4 })
+  const first = aBatch([aForward('a', 0)])
+  runner.forward(first)
+  const out = aBatch([aForward('b', 1, { blockTable: [blockId(0)], tokens: [7, 7, 7] })], { step: 1, swapOuts: [swap(0, 2)] })
+  runner.forward(out)
+  const back = (step: number, rest: Partial<ForwardBatch> = {}): ForwardBatch =>
+    aBatch([aForward('a', 2, { blockTable: [blockId(5)], startPosition: 3, tokens: [4] })], { step, swapIns: [swap(5, 2)], ...rest })
+  t.throws(() => runner.forward(back(2)), { message: /still being written/ })
+  t.throws(() => runner.forward(aBatch([], { step: 3, swapOuts: [swap(1, 3)] })), { message: /still being written/ }, 'nor its neighbours')
+  runner.delivered(out)
+  t.throws(() => runner.forward(back(4, { swapOuts: [swap(1, 3)] })), { message: /read in the step that writes it/ })
+  t.throws(() => runner.forward(aBatch([], { step: 5, swapOuts: [swap(1, 8)] })), { message: /no such slot/ })
+  t.throws(() => runner.forward(aBatch([], { step: 6, swapOuts: [swap(1, 4), swap(2, 4)] })), { message: /slot twice/ })
+  t.equal(runner.forward(back(7)).sampled.length, 1)
+})

@@ -11,6 +11,8 @@ export interface HarnessOptions {
   readonly limits?: Partial<RunnerLimits>
   readonly config?: Partial<SchedulerConfig>
   readonly prefixCaching?: boolean
+  readonly numHostSlots?: number
+  readonly hostGroupSize?: number
 }
 
 export interface RequestShape extends Partial<Omit<GenerationRequest, 'choices'>> {
@@ -57,10 +59,10 @@ export class Harness {
   readonly batches: ForwardBatch[] = []
   readonly #inFlight: Array<{ readonly batch: ForwardBatch, readonly result: StepResult }> = []
 
-  constructor ({ limits = {}, config = {}, prefixCaching = true }: HarnessOptions = {}) {
-    this.runner = new FakeModelRunner(limits)
+  constructor ({ limits = {}, config = {}, prefixCaching = true, numHostSlots = 0, hostGroupSize = 1 }: HarnessOptions = {}) {
+    this.runner = new FakeModelRunner(limits, undefined, { numSlots: numHostSlots, groupSize: hostGroupSize })
     const { numKVBlocks, blockSize } = this.runner.limits
-    this.kvCache = new KVCache(kvCacheConfig({ numBlocks: numKVBlocks, blockSize, prefixCaching }))
+    this.kvCache = new KVCache(kvCacheConfig({ numBlocks: numKVBlocks, blockSize, prefixCaching, numHostSlots, hostGroupSize }))
     this.scheduler = new Scheduler(schedulerConfig(config), this.kvCache, this.runner.limits, this.clock)
   }
 
@@ -85,6 +87,8 @@ export class Harness {
   submit (): ForwardBatch | undefined {
     const batch = this.scheduler.schedule()
     if (batch !== undefined) {
+      const tables = new Set(batch.sequences.flatMap(({ blockTable }) => blockTable))
+      for (const { block } of batch.swapIns ?? []) if (!tables.has(block)) throw new Error(`block ${block} is swapped in for nobody`)
       this.batches.push(batch)
       this.#inFlight.push({ batch, result: this.runner.forward(batch) })
     }
@@ -96,6 +100,7 @@ export class Harness {
   complete (): GenerationEvent[] {
     const oldest = this.#inFlight.shift()
     if (oldest === undefined) return []
+    this.runner.delivered(oldest.batch)
     const events = this.scheduler.complete(oldest.batch, oldest.result)
     this.events.push(...events)
     this.#settle()

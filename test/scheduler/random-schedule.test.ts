@@ -15,10 +15,13 @@ interface Kind {
   readonly maxPrefillChunk: number
   readonly prefixCaching: boolean
   readonly depth: number
+  /** Where there are any, whatever is preempted is swapped out as far as they reach. */
+  readonly numHostSlots: number
+  readonly hostGroupSize: number
 }
 
 const roomy: Kind = {
-  name: 'room for all', numKVBlocks: 256, blockSize: 4, maxBatchedTokens: 48, maxSequences: 8, maxPrefillChunk: 1_000, prefixCaching: true, depth: 2
+  name: 'room for all', numKVBlocks: 256, blockSize: 4, maxBatchedTokens: 48, maxSequences: 8, maxPrefillChunk: 1_000, prefixCaching: true, depth: 2, numHostSlots: 0, hostGroupSize: 1
 }
 const kinds: readonly Kind[] = [
   roomy,
@@ -32,9 +35,16 @@ const kinds: readonly Kind[] = [
   { ...roomy, name: 'blocks of sixteen tokens', numKVBlocks: 6, blockSize: 16 },
   { ...roomy, name: 'two rows', numKVBlocks: 32, maxSequences: 2 }
 ]
+const swappingKinds: readonly Kind[] = [
+  ...kinds.slice(1).map(kind => ({ ...kind, name: `${kind.name} and a host tier`, numHostSlots: 256 })),
+  { ...roomy, name: 'a tiny pool and a tiny host tier', numKVBlocks: 16, numHostSlots: 7 },
+  { ...roomy, name: 'four steps in flight and a host tier', numKVBlocks: 20, depth: 4, numHostSlots: 40 },
+  { ...roomy, name: 'a tiny pool and a host tier in groups of three blocks', numKVBlocks: 16, numHostSlots: 18, hostGroupSize: 3 },
+  { ...roomy, name: 'a tiny pool and host tier without prefix caching', numKVBlocks: 16, prefixCaching: false, numHostSlots: 12 }
+]
 
 /** What the schedules went through, lest they pass by avoiding it. */
-const seen = { preemptions: 0, hits: 0, copies: 0, unknownTokens: 0, histories: 0, scored: 0, keptPrefixes: 0 }
+const seen = { preemptions: 0, hits: 0, copies: 0, unknownTokens: 0, histories: 0, scored: 0, keptPrefixes: 0, swappedOut: 0, swappedIn: 0 }
 
 /** Prompts overlap often: a few stems, cut anywhere, with or without an ending of their own. */
 function randomRequest (random: SeededRandom, serial: number): RequestShape {
@@ -57,15 +67,17 @@ function randomRequest (random: SeededRandom, serial: number): RequestShape {
   }
 }
 
-for (const [index, kind] of kinds.entries()) {
-  for (const seed of [1_000 + index, 2_000 + index]) {
+for (const [index, kind] of [...kinds, ...swappingKinds].entries()) {
+  for (const seed of kind.numHostSlots === 0 ? [1_000 + index, 2_000 + index] : [1_000 + index]) {
     t.test(`a random schedule with ${kind.name} generates what each request generates alone (seed ${seed})`, async t => {
       const random = new SeededRandom(seed)
-      const { numKVBlocks, blockSize, maxBatchedTokens, maxSequences, maxPrefillChunk, prefixCaching, depth } = kind
+      const { numKVBlocks, blockSize, maxBatchedTokens, maxSequences, maxPrefillChunk, prefixCaching, depth, numHostSlots, hostGroupSize } = kind
       const harness = new Harness({
         limits: { numKVBlocks, blockSize, maxBatchedTokens, maxSequences, maxLogitRows: maxSequences, maxModelLen: 96 },
-        config: { maxPrefillChunk, maxPreemptions: 100_000 },
-        prefixCaching
+        config: { maxPrefillChunk, maxPreemptions: 100_000, preemption: 'swap' },
+        prefixCaching,
+        numHostSlots,
+        hostGroupSize
       })
       const requests: GenerationRequest[] = []
       const aborted = new Set<string>()
@@ -98,7 +110,10 @@ for (const [index, kind] of kinds.entries()) {
       }
       t.equal(harness.scheduler.stats().numRunning + harness.scheduler.stats().numWaiting, 0)
       t.equal(harness.kvCache.stats.numUsed, 0, 'no block is lost')
-      const { numPreemptions, prefixCacheHits } = harness.scheduler.stats()
+      t.equal(harness.kvCache.stats.numHostSlotsUsed, 0, 'no host slot is lost')
+      t.equal(harness.kvCache.numSwapped, 0)
+      const { numPreemptions, prefixCacheHits, swappedOutBlocks, swappedInBlocks } = harness.scheduler.stats()
+      if (numHostSlots === 0) t.equal(swappedOutBlocks, 0)
       const sequences = harness.batches.flatMap(batch => batch.sequences)
       seen.preemptions += numPreemptions
       seen.hits += prefixCacheHits
@@ -106,12 +121,14 @@ for (const [index, kind] of kinds.entries()) {
       seen.unknownTokens += sequences.filter(({ tokens }) => tokens === undefined).length
       seen.histories += sequences.filter(({ history }) => history !== undefined).length
       seen.scored += sequences.filter(({ scoreTargets }) => scoreTargets !== undefined).length
-      t.comment(`${requests.length} requests, ${harness.batches.length} steps, ${numPreemptions} preemptions`)
+      seen.swappedOut += swappedOutBlocks
+      seen.swappedIn += swappedInBlocks
+      t.comment(`${requests.length} requests, ${harness.batches.length} steps, ${numPreemptions} preemptions, ${swappedOutBlocks} blocks out, ${swappedInBlocks} in`)
     })
   }
 }
 
-t.test('the random schedules preempted, reused, copied, ran ahead of token values, counted, scored and kept prefixes', async t => {
+t.test('the random schedules preempted, reused, copied, ran ahead of token values, counted, scored, kept prefixes and swapped', async t => {
   t.comment(JSON.stringify(seen))
   for (const [name, count] of Object.entries(seen)) t.ok(count > 50, `${name}: ${count}`)
 })

@@ -15,6 +15,10 @@ t.test('configuration has defaults and refuses limits under which nothing runs',
   t.throws(() => schedulerConfig({ maxWaitingRequests: 1.5 }), refused)
   t.throws(() => schedulerConfig({ maxPreemptions: -1 }), refused)
   t.throws(() => schedulerConfig({ watermark: 1 }), refused)
+  t.throws(() => schedulerConfig({ swapBlockSeconds: 0 }), refused)
+  // @ts-expect-error no such mode
+  t.throws(() => schedulerConfig({ preemption: 'drop' }), refused)
+  t.match(schedulerConfig({ preemption: 'swap', swapBlockSeconds: 0.5 }), { preemption: 'swap', swapBlockSeconds: 0.5 })
   const otherBlocks = new KVCache(kvCacheConfig({ numBlocks: 3, blockSize: 4 }))
   t.throws(() => new Scheduler(schedulerConfig(), otherBlocks, fakeLimits, new FakeClock()), refused)
 })

@@ -113,7 +113,7 @@ t.test('a request is counted once, in tokens, choices, reasons and intervals', a
 
 t.test('gauges follow the service\'s snapshot; counters grow on through a restart that resets it', async t => {
   const server = await aServer(t)
-  server.generation.stats = { ...idleStats, numRunning: 3, numWaiting: 2, numBackground: 7, kvCacheUsage: 0.5, prefixCacheQueries: 100, prefixCacheHits: 60, numPreemptions: 4 }
+  server.generation.stats = { ...idleStats, numRunning: 3, numWaiting: 2, numBackground: 7, kvCacheUsage: 0.5, numSwapped: 1, hostTierUsage: 0.25, swappedOutBlocks: 12, swappedInBlocks: 8, prefixCacheQueries: 100, prefixCacheHits: 60, numPreemptions: 4 }
   const before = (await scrape(server)).text
   t.equal(sample(before, 'vllm:num_requests_running', engine), 3)
   t.equal(sample(before, 'vllm:num_requests_waiting', engine), 2)
@@ -121,11 +121,16 @@ t.test('gauges follow the service\'s snapshot; counters grow on through a restar
   t.equal(sample(before, 'daybreak_background_requests', engine), 7)
   t.equal(sample(before, 'vllm:kv_cache_usage_perc', engine), 0.5)
   t.equal(sample(before, 'vllm:prefix_cache_hits_total', engine), 60)
-  server.generation.stats = { ...idleStats, prefixCacheQueries: 10, numPreemptions: 1 }
+  t.equal(sample(before, 'vllm:num_requests_swapped', engine), 1)
+  t.equal(sample(before, 'vllm:cpu_cache_usage_perc', engine), 0.25)
+  t.equal(sample(before, 'daybreak_kv_swapped_out_blocks_total', engine), 12)
+  t.equal(sample(before, 'daybreak_kv_swapped_in_blocks_total', engine), 8)
+  server.generation.stats = { ...idleStats, prefixCacheQueries: 10, numPreemptions: 1, swappedOutBlocks: 3 }
   server.generation.numRestarts = 1
   const after = (await scrape(server)).text
   t.equal(sample(after, 'vllm:prefix_cache_queries_total', engine), 110)
   t.equal(sample(after, 'vllm:num_preemptions_total', engine), 5)
+  t.equal(sample(after, 'daybreak_kv_swapped_out_blocks_total', engine), 15)
   t.match(after, /^daybreak_engine_restarts_total 1$/m)
   const counter = new SnapshotCounter()
   t.strictSame([counter.growth(5), counter.growth(5), counter.growth(2)], [5, 0, 2])

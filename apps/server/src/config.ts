@@ -8,14 +8,15 @@ import type { SettingsSection } from './cli/settings.ts'
 import { httpConfigSchema } from './http-config.ts'
 import { BUILT_IN_MODELS, DEFAULT_MODEL, MODEL_ALIASES } from './models/index.ts'
 
-const byteSize = z.string().transform((text, context) => {
+const byteSizeFrom = (least: number) => z.string().transform((text, context) => {
   const bytes = parseByteSize(text)
-  if (bytes === undefined || bytes < 1) {
+  if (bytes === undefined || bytes < least) {
     context.addIssue({ code: 'custom', message: 'not a size' })
     return z.NEVER
   }
   return bytes
 })
+const byteSize = byteSizeFrom(1)
 
 /** `auto`, read as undefined. */
 const auto = z.literal('auto').transform(() => undefined)
@@ -52,6 +53,10 @@ const engineSchema = z.strictObject({
     .describe('Tokens in one block of the KV cache'),
   kvCacheMemory: z.union([auto, byteSize]).prefault('auto').meta({ placeholder: 'size', allowed: 'a size such as 512MiB or 2GiB, or auto' })
     .describe('Memory for the KV cache; auto is as much as the limits above can use, or as the adapter grants'),
+  swapSpace: z.union([auto, byteSizeFrom(0)]).prefault('auto').meta({ placeholder: 'size', allowed: 'a size such as 512MiB or 2GiB, 0, or auto' })
+    .describe("Host memory for the KV blocks of preempted requests, taken at the start; 0 is none; auto is 4GiB but at most an eighth of the host's memory, and none on a software adapter, whose device memory is host memory"),
+  preemptionMode: z.enum(['auto', 'swap', 'recompute']).default('auto')
+    .describe('What becomes of the KV blocks of a preempted request: copied to the swap space and back, computed again, or by auto whichever is measured to be faster'),
   deterministic: z.boolean().default(false)
     .describe('Only kernels that give a token the same bits whoever else is in the batch; slower on tensor cores, the same elsewhere'),
   prefixCaching: z.boolean().default(true)
@@ -85,17 +90,17 @@ const storageSchema = z.strictObject({
     .describe('Where uploaded files and batches are kept, by one server at a time; without it $XDG_DATA_HOME/daybreak or ~/.local/share/daybreak')
 })
 
-const batchSchema = z.strictObject({
-  maxConcurrency: z.int().min(1).max(1_000_000).optional().meta({ placeholder: 'n' })
-    .describe('Requests at a time; without it enough to keep the engine busy')
-})
-
 const queueSchema = z.strictObject({
   queue: z.string().min(1).optional().meta({ placeholder: 'url' })
     .describe('Redis (redis[s]://[user:password@]host[:port][/database]) over which servers of one model answer each other\'s batches; a password is better off in the variable, which no list of processes shows'),
   // Longer than any pause of a process that goes on afterwards; a worker that was killed holds its chunks for up to twice as long.
   queueLeaseSeconds: z.number().min(1).max(3600).default(30).meta({ placeholder: 'seconds' })
     .describe('Silence after which a server loses the parts of batches that it has, to others')
+})
+
+const batchSchema = z.strictObject({
+  maxConcurrency: z.int().min(1).max(1_000_000).optional().meta({ placeholder: 'n' })
+    .describe('Requests at a time; without it enough to keep the engine busy')
 })
 
 const logSchema = z.strictObject({
@@ -109,12 +114,12 @@ export const engineSettings = { title: 'Engine', schema: engineSchema } satisfie
 export const inspectSettings = { title: 'Device', schema: inspectSchema } satisfies SettingsSection
 export const operationSettings = { title: 'Operation', schema: operationSchema } satisfies SettingsSection
 export const storageSettings = { title: 'Files and batches', schema: storageSchema } satisfies SettingsSection
+export const queueSettings = { title: 'Queue', schema: queueSchema } satisfies SettingsSection
 export const batchSettings = { title: 'Batch', schema: batchSchema } satisfies SettingsSection
 export const logSettings = { title: 'Log', schema: logSchema } satisfies SettingsSection
 export const httpSettings = {
   title: 'HTTP and WebSocket',
   schema: httpConfigSchema,
-export const queueSettings = { title: 'Queue', schema: queueSchema } satisfies SettingsSection
   flags: { servedModelNames: 'served-model-name' }
 } satisfies SettingsSection
 
@@ -123,5 +128,5 @@ export type ModelConfig = Readonly<z.infer<typeof modelSchema>>
 export type EngineConfig = Readonly<z.infer<typeof engineSchema>>
 export type OperationConfig = Readonly<z.infer<typeof operationSchema>>
 export type StorageConfig = Readonly<z.infer<typeof storageSchema>>
-export type LogConfig = Readonly<z.infer<typeof logSchema>>
 export type QueueConfig = Readonly<z.infer<typeof queueSchema>>
+export type LogConfig = Readonly<z.infer<typeof logSchema>>

@@ -1,9 +1,9 @@
 /**
  * What the scheduler and the engine promise each other. Types only: importing this file loads no GPU code.
  */
-import type { BlockTable, KVBlockMove, SequenceId, TokenId } from '@daybreak/kvcache'
+import type { BlockTable, KVBlockMove, KVBlockSwap, SequenceId, TokenId } from '@daybreak/kvcache'
 
-export type { KVBlockMove } from '@daybreak/kvcache'
+export type { KVBlockMove, KVBlockSwap } from '@daybreak/kvcache'
 
 /** How to draw one token. Every field is set: defaults are applied at the API's edge, and nowhere else. */
 export interface SamplingParams {
@@ -66,9 +66,21 @@ export interface ForwardSequence {
 export interface ForwardBatch {
   /** Counts up from 0; the engine executes batches in this order. */
   readonly step: number
+  /** None only in a step that does nothing but swap. */
   readonly sequences: readonly ForwardSequence[]
-  /** Copies to do before anything else. No block is the target of two, or both a source and a target: any order will do. */
+  /** Copies to do before computing. No block is the target of two, or both a source and a target: any order will do. */
   readonly moves: readonly KVBlockMove[]
+  /**
+   * Blocks to copy to host memory before anything else of this step; absent: none. Each slot once, and none of a group of
+   * `hostTier.groupSize` slots into which an earlier step's bytes are on their way still, or whose bytes are wanted still. What comes next
+   * may overwrite the blocks: swap-ins, then moves, then computing.
+   */
+  readonly swapOuts?: readonly KVBlockSwap[]
+  /**
+   * Blocks to fill from host memory, after the swap-outs and before the moves; absent: none. The result of the step that filled a slot
+   * must have come before; a slot has been read when `execute` returns, and may be filled again by the next step.
+   */
+  readonly swapIns?: readonly KVBlockSwap[]
 }
 
 /** A token's log-probability under the raw logits (before penalties, bias and temperature), as vLLM reports them. */
@@ -93,6 +105,18 @@ export interface StepResult {
   readonly deviceSeconds: number
   /** Host time spent encoding and submitting. Seconds. */
   readonly hostSeconds: number
+  /** What the step's swaps took of the device's time, waiting for the host included; absent: it had none. Not in `deviceSeconds`. Seconds. */
+  readonly swapSeconds?: number | undefined
+}
+
+/** Host memory for blocks of sequences that give way to others. Its content ends with the engine. */
+export interface HostTier {
+  /** Blocks it has room for: slots `0 ≤ slot < numSlots`. */
+  readonly numSlots: number
+  /** Slots `i · groupSize` to `(i + 1) · groupSize - 1` are one piece of memory: one step fills them, and reads them when it is done. */
+  readonly groupSize: number
+  /** For one block, one way, measured when the engine opened. Seconds. */
+  readonly blockSeconds: number
 }
 
 export interface RunnerLimits {
@@ -117,5 +141,7 @@ export interface RunnerLimits {
  */
 export interface ModelRunner extends AsyncDisposable {
   readonly limits: RunnerLimits
+  /** Undefined: batches have no swaps. */
+  readonly hostTier?: HostTier | undefined
   execute (batch: ForwardBatch): Promise<StepResult>
 }

@@ -27,6 +27,11 @@ export interface EngineOptions {
   readonly blockSize: number
   /** Bytes for the KV cache; undefined: as many blocks as the limits below can use, or as allocation allows. */
   readonly kvCacheBytes: number | undefined
+  /**
+   * Bytes of host memory for KV blocks of preempted sequences, taken when the engine opens. `auto`: 4 GiB but at most an eighth of the host's,
+   * and none on software adapters, whose device memory is host memory. Undefined: none.
+   */
+  readonly swapSpaceBytes?: number | 'auto' | undefined
   /** Undefined: the model's own maximum. */
   readonly maxModelLen: number | undefined
   readonly maxSequences: number
@@ -84,6 +89,8 @@ export interface EngineReport {
   /** What the files ask for beside their weights and do not get, in a few words each; mostly nothing. */
   readonly notes: readonly string[]
   readonly kvCacheBytes: number
+  /** Host memory taken for blocks of preempted sequences. */
+  readonly swapSpaceBytes: number
   readonly loadSeconds: number
 }
 

@@ -83,7 +83,24 @@ export class KVStorage {
     return new KVStorage(layers, blocks, blockBytes)
   }
 
-  /** Copies blocks in every layer, before anything else in the step. */
+  /** In all layers together. */
+  get bytesPerBlock (): number {
+    return this.layers.length * this.#blockBytes
+  }
+
+  /** Copies neighbouring blocks of every layer to where `placeOf` says, in blocks. */
+  encodeCopyOut (encoder: GPUCommandEncoder, block: number, count: number, to: GPUBuffer, placeOf: (layer: number) => number): void {
+    const bytes = this.#blockBytes
+    for (const [i, layer] of this.layers.entries()) encoder.copyBufferToBuffer(layer, block * bytes, to, placeOf(i) * bytes, count * bytes)
+  }
+
+  /** Queues the same copies the other way, from memory that may be used for something else at once. */
+  write (queue: GPUQueue, block: number, count: number, from: ArrayBuffer, placeOf: (layer: number) => number): void {
+    const bytes = this.#blockBytes
+    for (const [i, layer] of this.layers.entries()) queue.writeBuffer(layer, block * bytes, from, placeOf(i) * bytes, count * bytes)
+  }
+
+  /** Copies blocks in every layer, before the step computes. */
   encodeMoves (encoder: GPUCommandEncoder, moves: readonly KVBlockMove[]): void {
     for (const { from, to } of moves) {
       for (const layer of this.layers) encoder.copyBufferToBuffer(layer, from * this.#blockBytes, layer, to * this.#blockBytes, this.#blockBytes)

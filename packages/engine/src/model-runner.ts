@@ -1,4 +1,4 @@
-import type { ForwardBatch, ModelRunner, RunnerLimits, ScoredToken, SampledToken, StepResult, TokenHistory, TokenLogprob } from './contract.ts'
+import type { ForwardBatch, HostTier, ModelRunner, RunnerLimits, ScoredToken, SampledToken, StepResult, TokenHistory, TokenLogprob } from './contract.ts'
 import type { GpuDevice } from './device/gpu-device.ts'
 import { LossWatch } from './device/loss-watch.ts'
 import { ReadbackRing } from './device/readback.ts'
@@ -8,6 +8,7 @@ import type { KernelTime } from './engine.ts'
 import { DeviceLostError, InvalidBatchError, UnsupportedModelError } from './errors.ts'
 import { CommandList } from './kernels/command-list.ts'
 import type { KVStorage } from './kv-storage.ts'
+import type { KVSwap } from './kv-swap.ts'
 import type { ActivationBuffers } from './layers/activation-buffers.ts'
 import type { StepPacker, StepShape } from './step-inputs.ts'
 import { resultWords } from './step-inputs.ts'
@@ -29,16 +30,20 @@ export interface RunnerParts {
   readonly packer: StepPacker
   readonly buffers: ActivationBuffers
   readonly kv: KVStorage
+  /** Undefined: batches have no swaps. */
+  readonly swap?: KVSwap | undefined
   /** Records the whole forward pass of a step, sampling included. */
   readonly record: (list: CommandList, shape: StepShape) => void
 }
 
 /**
- * Runs steps on one device: pack, one upload, one pass, one submit, one small readback. `execute` encodes and submits before it
+ * Runs steps on one device: pack, one upload, one pass, one submit, one small readback. Steps with swaps submit these first. `execute` encodes and submits before it
  * returns its promise, so a second batch may be handed over while the first one runs.
  */
 export class GpuModelRunner implements ModelRunner {
   readonly limits: RunnerLimits
+  /** Set when it has been measured. */
+  hostTier: HostTier | undefined
   readonly #parts: RunnerParts
   readonly #recorded = new Map<string, RecordedStep>()
   readonly #readback: ReadbackRing
@@ -49,7 +54,7 @@ export class GpuModelRunner implements ModelRunner {
     this.#parts = parts
     this.limits = parts.limits
     this.#timer = new StepTimer(parts.device)
-    this.#readback = new ReadbackRing(parts.device.device, this.#resultBytes(parts.limits.maxLogitRows) + StepTimer.bytes, MAX_IN_FLIGHT)
+    this.#readback = new ReadbackRing(parts.device.device, this.#resultBytes(parts.limits.maxLogitRows) + 2 * StepTimer.bytes, MAX_IN_FLIGHT)
     this.#loss = new LossWatch(parts.device.lost)
   }
 
@@ -58,32 +63,46 @@ export class GpuModelRunner implements ModelRunner {
     const started = performance.now()
     if (this.#loss.error !== undefined) throw this.#loss.error
     const { device, packer, buffers, kv } = this.#parts
-    const { shape, words } = packer.pack(batch)
+    const packed = batch.sequences.length === 0 ? undefined : packer.pack(batch)
+    const swap = this.#swapOf(batch)
     const readback = this.#readback.take()
     if (readback === undefined) throw new InvalidBatchError({ step: batch.step, problem: `${MAX_IN_FLIGHT} batches are already in flight` })
-    device.queue.writeBuffer(buffers.step, 0, words)
+    swap?.submit(batch)
+    if (packed !== undefined) device.queue.writeBuffer(buffers.step, 0, packed.words)
     for (const sequence of batch.sequences) {
       if (sequence.history !== undefined) this.#writeHistory(sequence.stateRow, sequence.history)
     }
     const encoder = device.device.createCommandEncoder({ label: 'step' })
+    swap?.encodeEnd(encoder, batch.step)
     kv.encodeMoves(encoder, batch.moves)
-    const pass = encoder.beginComputePass(this.#timer.passDescriptor(batch.step))
-    const recorded = this.#record(shape)
-    recorded.list.replay(pass)
-    pass.end()
-    const bytes = this.#resultBytes(shape.logitRows)
-    if (bytes > 0) encoder.copyBufferToBuffer(buffers.results, 0, readback, 0, bytes)
-    this.#timer.resolve(encoder, batch.step, readback, bytes)
+    let bytes = 0
+    let estimate = new StepEstimate()
+    if (packed !== undefined) {
+      const pass = encoder.beginComputePass(this.#timer.passDescriptor(batch.step))
+      const recorded = this.#record(packed.shape)
+      recorded.list.replay(pass)
+      pass.end()
+      bytes = this.#resultBytes(packed.shape.logitRows)
+      if (bytes > 0) encoder.copyBufferToBuffer(buffers.results, 0, readback, 0, bytes)
+      this.#timer.resolve(encoder, batch.step, readback, bytes)
+      // With swaps it takes longer than others of its shape, and they would be waited for as long.
+      if (swap === undefined) estimate = recorded.estimate
+    }
+    swap?.resolve(encoder, batch.step, readback, bytes + StepTimer.bytes)
     device.queue.submit([encoder.finish()])
     const submitted = performance.now()
-    const data = await this.#loss.orLost(this.#readback.read(readback, bytes + StepTimer.bytes, recorded.estimate))
+    const arrival = swap?.arrival(batch.swapOuts ?? [])
+    const [data] = await this.#loss.orLost(Promise.all([this.#readback.read(readback, bytes + 2 * StepTimer.bytes, estimate), arrival]))
     const problem = device.takeErrors()[0]
     if (problem !== undefined) throw new DeviceLostError({ reason: 'error', message: problem })
-    return {
+    const result = {
       ...readResults(batch, new Uint32Array(data, 0, bytes / 4)),
-      deviceSeconds: this.#timer.seconds(data, bytes) ?? (performance.now() - submitted) / 1000,
+      deviceSeconds: packed === undefined ? 0 : this.#timer.seconds(data, bytes) ?? (performance.now() - submitted) / 1000,
       hostSeconds: (submitted - started) / 1000
     }
+    if (swap === undefined) return result
+    // Without timestamps, the step counts as if it had done nothing else: too long, which costs nobody a wait.
+    return { ...result, swapSeconds: swap.seconds(data, bytes + StepTimer.bytes) ?? (performance.now() - started) / 1000 }
   }
 
   /**
@@ -101,6 +120,19 @@ export class GpuModelRunner implements ModelRunner {
 
   async [Symbol.asyncDispose] (): Promise<void> {
     await this.#parts.device[Symbol.asyncDispose]()
+  }
+
+  /** What does the batch's swaps; undefined when it has none. @throws InvalidBatchError */
+  #swapOf (batch: ForwardBatch): KVSwap | undefined {
+    const { step, sequences, swapOuts = [], swapIns = [] } = batch
+    if (swapOuts.length === 0 && swapIns.length === 0) {
+      if (sequences.length === 0) throw new InvalidBatchError({ step, problem: 'nothing to do' })
+      return undefined
+    }
+    const { swap } = this.#parts
+    if (swap === undefined) throw new InvalidBatchError({ step, problem: 'swaps blocks, and there is no host tier' })
+    swap.check(batch)
+    return swap
   }
 
   #resultBytes (rows: number): number {

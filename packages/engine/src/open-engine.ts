@@ -9,9 +9,11 @@ import { planEngine } from './engine-plan.ts'
 import { WeightRangeError } from './errors.ts'
 import { PipelineCache } from './kernels/pipeline-cache.ts'
 import { KVStorage } from './kv-storage.ts'
+import { KVSwap, swapSpaceBytes } from './kv-swap.ts'
 import { fillRotaryTable } from './layers/rotary-table.ts'
 import { Sampler } from './layers/sampler.ts'
 import { allocateWorkspace } from './layers/workspace.ts'
+import { measureBlockSeconds } from './measure-swaps.ts'
 import { GpuModelRunner } from './model-runner.ts'
 import { Decoder } from './models/decoder.ts'
 import { loadDecoder } from './models/load-decoder.ts'
@@ -81,6 +83,7 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions, 
   options.onProgress({ stage: 'kv-cache', done: 0, total: 0, detail: 'allocating the KV cache' })
   const kv = await KVStorage.allocate(device, { ...plan.kv, host: { freeBytes: os.freemem(), totalBytes: os.totalmem() } })
   const limits: RunnerLimits = { ...plan.limits, numKVBlocks: kv.numBlocks }
+  const swap = await KVSwap.allocate(device, kv, swapSpaceBytes(options.swapSpaceBytes, device.capabilities.software, hostBytes()))
 
   options.onProgress({ stage: 'kernels', done: 0, total: 0, detail: 'compiling kernels' })
   const context = { device, pipelines, config, buffers, products, blockSize: options.blockSize, attention: plan.attention, deterministic: plan.deterministic }
@@ -94,12 +97,17 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions, 
     packer: new StepPacker(limits, plan.stepLayout),
     buffers,
     kv,
+    swap,
     record: (list, stepShape) => {
       decoder.record(list, stepShape)
       sampler.record(list, stepShape)
     }
   })
   await warmUp(runner, (done, total) => options.onProgress({ stage: 'kernels', done, total, detail: 'warming up' }))
+  if (swap !== undefined) {
+    const { numSlots, groupSize } = swap
+    runner.hostTier = { numSlots, groupSize, blockSeconds: await measureBlockSeconds(runner, numSlots) }
+  }
   const parameters = countParameters(config)
   return {
     runner,
@@ -115,7 +123,14 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions, 
       weightFormats: model.source === undefined ? [] : weightFormats(model.source.tensors, config),
       notes: model.source === undefined ? [] : quantizationNotes(model.quantization),
       kvCacheBytes: kv.bytes,
+      swapSpaceBytes: swap?.bytes ?? 0,
       loadSeconds: (performance.now() - started) / 1000
     }
   }
+}
+
+/** Memory that this process may use: a container often has less than its machine. */
+function hostBytes (): number {
+  const constrained = process.constrainedMemory()
+  return constrained > 0 ? Math.min(constrained, os.totalmem()) : os.totalmem()
 }

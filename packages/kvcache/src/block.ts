@@ -5,6 +5,8 @@ type Brand<T, B extends string> = T & { readonly __brand: B }
 export type BlockId = Brand<number, 'BlockId'>
 /** `blockId · blockSize + offset`: where one token's K and V live. */
 export type Slot = Brand<number, 'Slot'>
+/** Index of a block's place in host memory, `0 ≤ slot < numHostSlots`. */
+export type HostSlot = Brand<number, 'HostSlot'>
 /** Names one token stream (one choice of one request) for its whole life. */
 export type SequenceId = Brand<string, 'SequenceId'>
 export type TokenId = number
@@ -12,6 +14,7 @@ export type TokenId = number
 export type BlockTable = readonly BlockId[]
 
 export const blockId = (value: number): BlockId => value as BlockId
+export const hostSlot = (value: number): HostSlot => value as HostSlot
 export const sequenceId = (value: string): SequenceId => value as SequenceId
 
 /** Number of blocks that hold `numTokens` tokens. */

@@ -10,6 +10,8 @@ import { KVCacheInvariantError } from './errors.ts'
 import { PendingMoves } from './pending-moves.ts'
 import { PrefixCache } from './prefix-cache.ts'
 import type { PrefixNode } from './prefix-cache.ts'
+import { SwapSpace } from './swap-space.ts'
+import type { KVBlockSwap } from './swap-space.ts'
 
 /** Leading blocks another sequence computed, and the tokens in them: always full blocks, never the whole prompt. */
 export interface PrefixMatch { readonly blocks: readonly BlockId[]; readonly numTokens: number }
@@ -33,6 +35,12 @@ export interface KVCacheStats {
   /** Tokens of sequences admitted with prefix reuse since start, and how many of them were found. */
   readonly queries: number
   readonly hits: number
+  readonly numHostSlots: number
+  /** Slots of the groups that hold blocks of swapped sequences, or are about to. */
+  readonly numHostSlotsUsed: number
+  /** Blocks copied to the host and back since start. */
+  readonly numSwappedOut: number
+  readonly numSwappedIn: number
 }
 
 /**
@@ -49,6 +57,7 @@ export class KVCache {
   readonly #moves: PendingMoves
   readonly #sequences = new Map<SequenceId, SequenceBlocks>()
   readonly #salts = new Map<SequenceId, string>()
+  readonly #host: SwapSpace
   #queries = 0
   #hits = 0
 
@@ -57,19 +66,37 @@ export class KVCache {
     this.#pool = new BlockPool(config.numBlocks)
     this.#prefixes = new PrefixCache(config.numBlocks, config.blockSize, hasher)
     this.#moves = new PendingMoves(this.#pool)
+    this.#host = new SwapSpace(config.numHostSlots, config.hostGroupSize)
   }
 
   get stats (): KVCacheStats {
     const { numBlocks, numFree } = this.#pool
-    return { numBlocks, numFree, numUsed: numBlocks - numFree, numCached: this.#prefixes.size, queries: this.#queries, hits: this.#hits }
+    return {
+      numBlocks,
+      numFree,
+      numUsed: numBlocks - numFree,
+      numCached: this.#prefixes.size,
+      queries: this.#queries,
+      hits: this.#hits,
+      numHostSlots: this.#host.numSlots,
+      numHostSlotsUsed: this.#host.numUsed,
+      numSwappedOut: this.#host.numOut,
+      numSwappedIn: this.#host.numIn
+    }
   }
 
   get numFree (): number {
     return this.#pool.numFree
   }
 
+  /** Sequences that hold device blocks. */
   get numSequences (): number {
     return this.#sequences.size
+  }
+
+  /** Sequences that hold host slots in their place. */
+  get numSwapped (): number {
+    return this.#host.numSequences
   }
 
   /** What `admit` would reuse; changes nothing. */
@@ -85,20 +112,73 @@ export class KVCache {
   admit (id: SequenceId, tokens: readonly TokenId[], options: AdmitOptions = {}): PrefixMatch | undefined {
     const { salt, reusePrefix = true, reserveBlocks = 0 } = options
     this.#refuseKnown(id)
-    const { blocks, prefixes } = reusePrefix ? this.#match(tokens, salt) : { blocks: [], prefixes: [] }
-    const numNew = blocksFor(tokens.length, this.config.blockSize) - blocks.length
-    const numRevived = blocks.filter(block => this.#pool.referenceCount(block) === 0).length
-    if (this.#pool.numFree < numRevived + numNew + reserveBlocks) return undefined
-    // Before allocating: a matched block that is free could otherwise be evicted for this very sequence.
-    this.#pool.share(blocks)
-    const table = [...blocks, ...this.#evictFor(this.#pool.allocate(numNew) ?? [])]
-    this.#sequences.set(id, { table, numTokens: tokens.length, prefixes })
-    if (salt !== undefined) this.#salts.set(id, salt)
+    const match = reusePrefix ? this.#match(tokens, salt) : { blocks: [], prefixes: [] }
+    if (!this.#take(id, tokens.length, match, salt, reserveBlocks)) return undefined
+    const { blocks } = match
     if (reusePrefix) {
       this.#queries += tokens.length
       this.#hits += blocks.length * this.config.blockSize
     }
     return { blocks, numTokens: blocks.length * this.config.blockSize }
+  }
+
+  /** How many blocks `swapOut` would copy for a sequence's first `numTokens`; 0 when it cannot keep them. */
+  swapSize (id: SequenceId, numTokens: number): number {
+    const table = this.#sequence(id).table.slice(0, blocksFor(numTokens, this.config.blockSize))
+    // Before the step's own copies there is nothing in these to keep.
+    if (table.some(block => this.#host.isAwaited(block) || this.#moves.fills(block))) return 0
+    const size = table.length - this.#numShared(id, numTokens)
+    return this.#host.fits(size) ? size : 0
+  }
+
+  /**
+   * Gives back all of a sequence's blocks, as `release` does, and has what would be lost copied to the host first: all but the
+   * leading full blocks that others hold too and that the prefix cache finds again.
+   * @param numTokens positions computed by the steps scheduled so far
+   * @returns false, with nothing changed, when the host has no room or there is nothing to copy
+   */
+  swapOut (id: SequenceId, numTokens: number): boolean {
+    const size = this.swapSize(id, numTokens)
+    if (size === 0) return false
+    const { table } = this.#sequence(id)
+    const numCopied = blocksFor(numTokens, this.config.blockSize)
+    const numLeft = numCopied - size
+    this.#host.add(id, table.slice(numLeft, numCopied), { numTokens, numLeft, salt: this.#salts.get(id) })
+    this.release(id)
+    return true
+  }
+
+  /** The step that carries this sequence to the host has completed: `swapIn` may bring it back. */
+  isSwappedOut (id: SequenceId): boolean {
+    return this.#host.isComplete(id)
+  }
+
+  /**
+   * Admits a sequence that was swapped out, with blocks for all of `tokens`: those cached, those copied back from the host, and new
+   * ones for the rest. When what was left to the prefix cache is no longer there, the host's part is given up, and this is `admit`.
+   * @returns what need not be computed, or undefined, with nothing changed, when too few blocks are free
+   */
+  swapIn (id: SequenceId, tokens: readonly TokenId[], reserveBlocks = 0): PrefixMatch | undefined {
+    const swapped = this.#host.get(id)
+    if (swapped === undefined) throw new KVCacheInvariantError('sequence is not swapped out', { id })
+    this.#refuseKnown(id)
+    const { salt, numLeft } = swapped
+    const match = this.#match(tokens, salt)
+    const { blocks } = match
+    const numCached = blocks.length
+    if (!this.#take(id, tokens.length, match, salt, reserveBlocks)) return undefined
+    const numMatched = numCached * this.config.blockSize
+    if (numCached < numLeft) {
+      this.#host.forget(id)
+      return { blocks, numTokens: numMatched }
+    }
+    this.#host.remove(id, this.#sequence(id).table.slice(numCached, blocksFor(swapped.numTokens, this.config.blockSize)))
+    return { blocks, numTokens: Math.max(numMatched, swapped.numTokens) }
+  }
+
+  /** Gives up what a sequence has in host memory, if anything; it is then computed anew. */
+  forgetSwapped (id: SequenceId): void {
+    this.#host.forget(id)
   }
 
   /**
@@ -169,17 +249,34 @@ export class KVCache {
     // A block is of no use without those before it, so the chain is evicted from its end.
     this.#pool.release(table.filter(block => this.#prefixes.has(block)).reverse())
     this.#moves.dropUnheld()
+    this.#host.dropIns(block => this.#pool.referenceCount(block) > 0)
   }
 
-  /** The copies the next step must do before anything else, in any order. Empties the list. */
+  /** The copies within the device that the next step must do before it computes, in any order. Empties the list. */
   takeMoves (): readonly KVBlockMove[] {
     return this.#moves.take()
+  }
+
+  /** The copies to the host that the next step must do before anything else. Empties the list; `swapsArrived` takes it back. */
+  takeSwapOuts (): readonly KVBlockSwap[] {
+    return this.#host.takeOuts()
+  }
+
+  /** The copies from the host that the next step must do between those to the host and the moves. Empties the list. */
+  takeSwapIns (): readonly KVBlockSwap[] {
+    return this.#host.takeIns()
+  }
+
+  /** The result of the step that did these copies to the host has come. */
+  swapsArrived (outs: readonly KVBlockSwap[]): void {
+    this.#host.arrived(outs)
   }
 
   /** @throws KVCacheInvariantError unless counts, tables, entries and the free list agree. Linear in everything held. */
   checkInvariants (): void {
     this.#pool.checkInvariants()
     this.#prefixes.checkInvariants()
+    this.#host.checkInvariants()
     const holders = new Int32Array(this.config.numBlocks)
     for (const { from } of this.#moves.pending) holders[from] = elementAt(holders, from) + 1
     for (const [id, { table, numTokens }] of this.#sequences) {
@@ -209,6 +306,37 @@ export class KVCache {
       parent = hit.node
     }
     return { blocks, prefixes }
+  }
+
+  /** Holds the matched blocks and new ones for the rest of a sequence. @returns false, with nothing taken, when too few are free */
+  #take (
+    id: SequenceId, numTokens: number, { blocks, prefixes }: { readonly blocks: readonly BlockId[], readonly prefixes: PrefixNode[] },
+    salt: string | undefined, reserveBlocks: number
+  ): boolean {
+    const numNew = blocksFor(numTokens, this.config.blockSize) - blocks.length
+    const numRevived = blocks.filter(block => this.#pool.referenceCount(block) === 0).length
+    if (this.#pool.numFree < numRevived + numNew + reserveBlocks) return false
+    // Before allocating: a matched block that is free could otherwise be evicted for this very sequence.
+    this.#pool.share(blocks)
+    // In the order in which they lie: neighbours are copied in one piece, should it come to that.
+    const taken = (this.#pool.allocate(numNew) ?? []).sort((a, b) => a - b)
+    const table = [...blocks, ...this.#evictFor(taken)]
+    this.#sequences.set(id, { table, numTokens, prefixes })
+    if (salt !== undefined) this.#salts.set(id, salt)
+    return true
+  }
+
+  /** Leading full blocks that others hold as well and that can be found by their tokens. */
+  #numShared (id: SequenceId, numTokens: number): number {
+    const { table, prefixes } = this.#sequence(id)
+    const numFull = Math.min(prefixes.length, Math.floor(numTokens / this.config.blockSize))
+    let count = 0
+    while (count < numFull) {
+      const block = elementAt(table, count)
+      if (this.#pool.referenceCount(block) === 1 || !this.#prefixes.has(block)) break
+      count++
+    }
+    return count
   }
 
   /** New blocks are about to be overwritten, and so is a partial block whose other holders have gone since it was shared. */

@@ -1,3 +1,4 @@
+import type { BlockId } from './block.ts'
 import type { BlockPool } from './block-pool.ts'
 import type { KVBlockMove } from './block-table.ts'
 
@@ -15,6 +16,11 @@ export class PendingMoves {
 
   get pending (): readonly KVBlockMove[] {
     return this.#moves
+  }
+
+  /** A copy into this block has yet to be handed out. */
+  fills (block: BlockId): boolean {
+    return this.#moves.some(({ to }) => to === block)
   }
 
   add (move: KVBlockMove): void {

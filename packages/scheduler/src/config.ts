@@ -1,5 +1,8 @@
 import { SchedulerConfigError } from './errors.ts'
 
+/** What becomes of a preempted sequence's blocks: computed anew, copied to the host and back, or whichever is estimated to be faster. */
+export type PreemptionMode = 'auto' | 'swap' | 'recompute'
+
 export interface SchedulerConfig {
   /** Requests none of whose tokens have been scheduled yet. */
   readonly maxWaitingRequests: number
@@ -11,7 +14,13 @@ export interface SchedulerConfig {
   readonly watermark: number
   /** Times one sequence may be preempted before it fails with `kv_cache_exhausted`. */
   readonly maxPreemptions: number
+  /** Where the KV cache has no host slots, always `recompute`. */
+  readonly preemption: PreemptionMode
+  /** First estimate of copying one block one way, in seconds; undefined: unknown, and `auto` computes anew. */
+  readonly swapBlockSeconds: number | undefined
 }
+
+export const PREEMPTION_MODES: readonly PreemptionMode[] = ['auto', 'swap', 'recompute']
 
 export const SCHEDULER_DEFAULTS: SchedulerConfig = {
   // Some seconds to minutes of work for one GPU; whoever comes later is better served elsewhere, and told at once.
@@ -23,18 +32,25 @@ export const SCHEDULER_DEFAULTS: SchedulerConfig = {
   // On top of one block for each running sequence. Admitting into the last blocks preempts right after.
   watermark: 0.01,
   // The oldest request always makes progress, so this ends pathological thrashing only.
-  maxPreemptions: 64
+  maxPreemptions: 64,
+  // Either may be faster by an order of magnitude: that depends on model, context, GPU and bus.
+  preemption: 'auto',
+  swapBlockSeconds: undefined
 }
 
 /** Applies the defaults. @throws SchedulerConfigError on limits under which nothing can be scheduled. */
 export function schedulerConfig (options: Partial<SchedulerConfig> = {}): SchedulerConfig {
   const config = { ...SCHEDULER_DEFAULTS, ...options }
-  const { watermark, maxPreemptions, ...counts } = config
+  const { watermark, maxPreemptions, preemption, swapBlockSeconds, ...counts } = config
   for (const [name, value] of Object.entries(counts)) {
     if (!Number.isInteger(value) || value < 1) throw new SchedulerConfigError(`${name} is a count of at least 1, not ${value}`, { [name]: value })
   }
   if (!Number.isInteger(maxPreemptions) || maxPreemptions < 0) {
     throw new SchedulerConfigError(`maxPreemptions is a count, not ${maxPreemptions}`, { maxPreemptions })
+  }
+  if (!PREEMPTION_MODES.includes(preemption)) throw new SchedulerConfigError(`preemption is ${PREEMPTION_MODES.join(', ')}, not ${String(preemption)}`, { preemption })
+  if (swapBlockSeconds !== undefined && !(swapBlockSeconds > 0)) {
+    throw new SchedulerConfigError(`swapping a block takes some time, not ${swapBlockSeconds} seconds`, { swapBlockSeconds })
   }
   if (!(watermark >= 0 && watermark < 1)) throw new SchedulerConfigError(`watermark is a share below 1, not ${watermark}`, { watermark })
   return config

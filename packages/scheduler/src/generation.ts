@@ -79,11 +79,18 @@ export interface SchedulerStats {
   readonly numBackground: number
   /** 0..1 of the KV blocks held by unfinished sequences. */
   readonly kvCacheUsage: number
+  /** Preempted sequences whose blocks wait in host memory; among the waiting ones. */
+  readonly numSwapped: number
+  /** 0..1 of host memory's room for blocks. */
+  readonly hostTierUsage: number
   /** Counters, in tokens since start. */
   readonly prefixCacheQueries: number
   readonly prefixCacheHits: number
   readonly promptTokensComputed: number
   readonly generatedTokens: number
+  /** Counters, in blocks copied to host memory and back since start. */
+  readonly swappedOutBlocks: number
+  readonly swappedInBlocks: number
   /** Counters, in events since start. */
   readonly numPreemptions: number
   readonly numSteps: number

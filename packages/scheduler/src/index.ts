@@ -1,8 +1,8 @@
 export * from './generation.ts'
 export { systemClock } from './clock.ts'
 export type { Clock } from './clock.ts'
-export { SCHEDULER_DEFAULTS, schedulerConfig } from './config.ts'
-export type { SchedulerConfig } from './config.ts'
+export { PREEMPTION_MODES, SCHEDULER_DEFAULTS, schedulerConfig } from './config.ts'
+export type { PreemptionMode, SchedulerConfig } from './config.ts'
 export {
   ContextLengthExceededError, DuplicateRequestError, InvalidRequestError, KVCapacityExceededError, LoopStoppedError, QueueFullError,
   SchedulerConfigError, SchedulerError, SchedulerInvariantError
@@ -16,3 +16,5 @@ export { orderGroups } from './prefix-groups/order-groups.ts'
 export type { PromptWork } from './prefix-groups/order-groups.ts'
 export type { PromptTokens } from './prefix-groups/prefix-tree.ts'
 export { Scheduler } from './scheduler.ts'
+export { SwapOrRecompute } from './swap-or-recompute.ts'
+export type { LostWork } from './swap-or-recompute.ts'

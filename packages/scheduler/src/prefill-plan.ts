@@ -15,10 +15,11 @@ export function planPrefills (residency: Residency, plan: StepPlan, background: 
   }
   for (const sequence of residency.waiting) {
     if (plan.isFull) return
-    if (sequence.group.background !== background || sequence.group.paused || awaitsSibling(sequence) || residency.prefixes.isComputedByOther(sequence)) continue
+    if (sequence.group.background !== background || sequence.group.paused) continue
+    if (!sequence.swapped && (awaitsSibling(sequence) || residency.prefixes.isComputedByOther(sequence))) continue
     // Nobody overtakes: whoever is next in order gets the next blocks, and so is never starved by smaller ones.
-    // A preempted sequence whose newest token is in flight is next as soon as the token is known.
-    if (sequence.numInFlight > 0 || !admitMakingRoom(sequence, residency, plan)) return
+    // A preempted sequence whose newest token is in flight, or whose blocks are, is next as soon as these have come.
+    if (residency.isLeaving(sequence) || !admitMakingRoom(sequence, residency, plan)) return
     planChunk(sequence, plan, config)
   }
 }

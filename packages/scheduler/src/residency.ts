@@ -7,16 +7,18 @@ import { SharedPrefixes } from './prefix-groups/shared-prefixes.ts'
 import type { PrefixSource } from './prefix-groups/shared-prefixes.ts'
 import type { Sequence } from './sequence.ts'
 import { SequenceList } from './sequence-list.ts'
+import { SwapOrRecompute } from './swap-or-recompute.ts'
 
 /**
  * Who waits, who runs, and the two things running takes: a row of the engine's per-sequence state, and KV blocks. Both are
- * taken together at admission and given back together.
+ * taken together at admission and given back together. What a preempted sequence has computed may wait in host memory.
  */
 export class Residency {
   readonly waiting = new SequenceList()
   readonly running = new SequenceList()
   readonly kvCache: KVCache
   readonly prefixes: SharedPrefixes
+  readonly preemption: SwapOrRecompute
   readonly maxRunning: number
   readonly #watermarkBlocks: number
   /** Free rows; the last is taken next. */
@@ -26,6 +28,7 @@ export class Residency {
   constructor (kvCache: KVCache, limits: RunnerLimits, config: SchedulerConfig) {
     this.kvCache = kvCache
     this.prefixes = new SharedPrefixes(kvCache)
+    this.preemption = new SwapOrRecompute(config.preemption, config.swapBlockSeconds)
     // A step must be able to carry every running sequence's decode.
     this.maxRunning = Math.min(limits.maxSequences, limits.maxBatchedTokens, limits.maxLogitRows)
     this.#watermarkBlocks = Math.ceil(config.watermark * kvCache.config.numBlocks)
@@ -41,6 +44,11 @@ export class Residency {
     return this.#numPreemptions
   }
 
+  /** A sequence that could be admitted if its last step were done: its newest token is unknown, or its blocks are leaving still. */
+  isLeaving ({ id, numInFlight, swapped }: Sequence): boolean {
+    return numInFlight > 0 || (swapped && !this.kvCache.isSwappedOut(id))
+  }
+
   /**
    * Moves a waiting sequence to the running ones, with blocks for all of its known tokens.
    * @returns false, with nothing changed, when rows or blocks are short.
@@ -52,6 +60,7 @@ export class Residency {
     this.waiting.delete(sequence)
     this.running.add(sequence)
     sequence.phase = 'running'
+    sequence.swapped = false
     sequence.stateRow = stateRow
     sequence.historyDue = sequence.carriesPenalty
     this.prefixes.admitted(sequence)
@@ -65,13 +74,18 @@ export class Residency {
   }
 
   /**
-   * Puts a running sequence back among the waiting; it keeps its tokens and its place in the order, and computes anew.
+   * Puts a running sequence back among the waiting; it keeps its tokens and its place in the order. What it has computed goes to
+   * host memory where that is estimated to be faster than computing it anew.
    * @param inFavourOf background work that gives way to other work may do so any number of times
    */
   preempt (sequence: Sequence, inFavourOf: Sequence): void {
+    sequence.swapped = this.#swapsOut(sequence)
+    if (!sequence.swapped) {
+      this.kvCache.release(sequence.id)
+      sequence.numComputed = 0
+    }
     this.#leaveRunning(sequence)
     sequence.phase = 'waiting'
-    sequence.numComputed = 0
     if (!sequence.group.background || inFavourOf.group.background) sequence.numPreemptions++
     this.#numPreemptions++
     this.waiting.add(sequence)
@@ -79,8 +93,14 @@ export class Residency {
 
   /** Ends a sequence in any phase; what it held is free at once. */
   finish (sequence: Sequence): void {
-    if (sequence.phase === 'running') this.#leaveRunning(sequence)
-    else this.waiting.delete(sequence)
+    if (sequence.phase === 'running') {
+      this.kvCache.release(sequence.id)
+      this.#leaveRunning(sequence)
+    } else {
+      this.kvCache.forgetSwapped(sequence.id)
+      this.waiting.delete(sequence)
+    }
+    sequence.swapped = false
     sequence.phase = 'finished'
     if (sequence.group.isFinished) this.prefixes.leave(sequence.group)
   }
@@ -98,16 +118,41 @@ export class Residency {
       invariant(numComputed <= numTokens, 'computed tokens without blocks', { id, numComputed, numTokens })
     }
     invariant(rows.size === this.maxRunning, 'state row lost', { known: rows.size, rows: this.maxRunning })
-    for (const { id, phase } of this.waiting) invariant(phase === 'waiting', 'sequence in the wrong list', { id, phase })
+    let numSwapped = 0
+    for (const { id, phase, swapped, numComputed } of this.waiting) {
+      invariant(phase === 'waiting', 'sequence in the wrong list', { id, phase })
+      invariant(swapped === (numComputed > 0), 'computed tokens of a waiting sequence that are nowhere', { id, numComputed })
+      if (swapped) numSwapped++
+    }
+    invariant(numSwapped === this.kvCache.numSwapped, 'host memory held by a sequence that is not waiting', { numSwapped })
     invariant(this.kvCache.numSequences === this.running.size + this.prefixes.numKept, 'blocks held by a sequence that is not running')
   }
 
-  /** Shares a sibling's prompt, its group's prefix or a cached one, whichever is longest, and takes blocks for the rest. */
+  #swapsOut (sequence: Sequence): boolean {
+    const { id, numComputed, numRemaining, scoring, isPromptComputed } = sequence
+    // With its last token in flight it never comes back.
+    if (numComputed === 0 || numRemaining === 0) return false
+    // Another choice may have to take over the scoring, which begins at the prompt's first token.
+    if (scoring && !isPromptComputed) return false
+    const numBlocks = this.kvCache.swapSize(id, numComputed)
+    // Whole blocks before them are shared, and lost neither way.
+    const { blockSize } = this.kvCache.config
+    const numTokens = numComputed - (blocksFor(numComputed, blockSize) - numBlocks) * blockSize
+    return this.preemption.swaps({ numBlocks, numTokens }) && this.kvCache.swapOut(id, numComputed)
+  }
+
+  /** Brings back what was swapped out; or shares a sibling's prompt, its group's prefix or a cached one, whichever is longest. Takes blocks for the rest. */
   #takeBlocks (sequence: Sequence): boolean {
     const { group, tokens } = sequence
+    const reserveBlocks = this.running.size === 0 ? 0 : this.#watermarkBlocks + this.running.size + 1
+    if (sequence.swapped) {
+      sequence.scoring = false
+      const kept = this.kvCache.swapIn(sequence.id, tokens, reserveBlocks)
+      sequence.numComputed = kept?.numTokens ?? sequence.numComputed
+      return kept !== undefined
+    }
     sequence.scoring = group.awaitsScores && sequence === group.leader
     const source = sequence.scoring ? undefined : this.#forkSource(sequence)
-    const reserveBlocks = this.running.size === 0 ? 0 : this.#watermarkBlocks + this.running.size + 1
     if (source !== undefined && this.kvCache.matchPrefix(tokens).numTokens < source.numTokens) {
       return this.#fork(source, sequence, reserveBlocks)
     }
@@ -135,9 +180,9 @@ export class Residency {
     return true
   }
 
+  /** Its blocks are somebody else's by now. */
   #leaveRunning (sequence: Sequence): void {
     this.running.delete(sequence)
-    this.kvCache.release(sequence.id)
     this.#freeRows.push(sequence.stateRow)
     sequence.stateRow = -1
   }

@@ -18,7 +18,8 @@ import { StepsInFlight } from './steps-in-flight.ts'
  * `schedule` may be called again before that; steps complete in the order they were scheduled.
  *
  * Every step carries all runnable decodes; prompts get the rest of the token budget, in chunks. The order is priority (lower
- * first), then arrival; background work runs when there is no other. When blocks run out, the last in this order are preempted and computed again later, the first never.
+ * first), then arrival; background work runs when there is no other. When blocks run out, the last in this order are preempted, the first never; their
+ * blocks are computed again later, or wait in host memory.
  */
 export class Scheduler {
   readonly #config: SchedulerConfig
@@ -49,7 +50,7 @@ export class Scheduler {
   }
 
   stats (): SchedulerStats {
-    const { numUsed, numBlocks, queries, hits } = this.#kvCache.stats
+    const { numUsed, numBlocks, queries, hits, numHostSlots, numHostSlotsUsed, numSwappedOut, numSwappedIn } = this.#kvCache.stats
     let numWaiting = 0
     let waitingTokens = 0
     let numBackground = 0
@@ -68,6 +69,10 @@ export class Scheduler {
       waitingTokens,
       numBackground,
       kvCacheUsage: numUsed / numBlocks,
+      numSwapped: this.#kvCache.numSwapped,
+      hostTierUsage: numHostSlots === 0 ? 0 : numHostSlotsUsed / numHostSlots,
+      swappedOutBlocks: numSwappedOut,
+      swappedInBlocks: numSwappedIn,
       prefixCacheQueries: queries,
       prefixCacheHits: hits,
       promptTokensComputed: this.#promptTokensComputed,
@@ -120,12 +125,16 @@ export class Scheduler {
     this.#plan(plan, false)
     // Every step that background work rides along in is a longer gap between two tokens that somebody waits for.
     if (!this.#residency.hasWork(false) || plan.isEmpty) this.#plan(plan, true)
-    if (plan.isEmpty) return undefined
+    const swapOuts = this.#kvCache.takeSwapOuts()
+    if (plan.isEmpty && swapOuts.length === 0) return undefined
     const step = this.#numSteps++
     const sequences = plan.forwards.map(forward => forwardSequence(forward, this.#kvCache))
     this.#inFlight.add(step, plan.forwards)
     for (const forward of plan.forwards) this.#advance(forward.sequence, forward.numTokens, forward.samples)
-    return { step, sequences, moves: this.#kvCache.takeMoves() }
+    // Nothing was computed into the blocks that these fill: they can wait for a step that does.
+    const swapIns = plan.isEmpty ? [] : this.#kvCache.takeSwapIns()
+    const moves = plan.isEmpty ? [] : this.#kvCache.takeMoves()
+    return { step, sequences, moves, ...swapOuts.length > 0 && { swapOuts }, ...swapIns.length > 0 && { swapIns } }
   }
 
   /**
@@ -134,7 +143,10 @@ export class Scheduler {
    * @throws SchedulerInvariantError when batch and result do not belong together.
    */
   complete (batch: ForwardBatch, result: StepResult): GenerationEvent[] {
-    for (const { forward: { sequence, start, numTokens, numScores }, sampled } of this.#inFlight.take(batch, result)) {
+    const forwards = this.#inFlight.take(batch, result)
+    this.#residency.preemption.observe(batch, result)
+    this.#kvCache.swapsArrived(batch.swapOuts ?? [])
+    for (const { forward: { sequence, start, numTokens, numScores }, sampled } of forwards) {
       if (numScores !== undefined) this.#acceptScores(sequence.group, start, numScores, result.scored.get(sequence.id) ?? [])
       if (sampled !== undefined) this.#acceptToken(sequence, sampled)
       if (sequence.samplesNothing && start + numTokens >= sequence.group.numPromptTokens) this.#finishGroup(sequence.group)

@@ -3,7 +3,9 @@ import { sequenceId } from '@daybreak/kvcache'
 import type { SequenceId, TokenId } from '@daybreak/kvcache'
 import type { GenerationRequest, PrefixGroupMembership } from './generation.ts'
 
-/** `waiting`: holds nothing. `running`: holds a state row and KV blocks. `finished`: holds nothing and never will. */
+/**
+ * `waiting`: holds nothing, unless it is swapped. `running`: holds a state row and KV blocks. `finished`: holds nothing and never will.
+ */
 export type SequencePhase = 'waiting' | 'running' | 'finished'
 
 /**
@@ -25,6 +27,8 @@ export class Sequence {
   stateRow = -1
   /** Positions whose K and V are computed by the steps scheduled so far. */
   numComputed = 0
+  /** While it waits: its computed positions are in host memory. */
+  swapped = false
   /** Tokens sampled by steps in flight. */
   numInFlight = 0
   /** The next forward must carry the token history, because the row has none of this sequence's counts. */

@@ -21,5 +21,6 @@ export const engineReport: EngineReport = {
   weightFormats: [],
   notes: [],
   kvCacheBytes: 0,
+  swapSpaceBytes: 0,
   loadSeconds: 0
 }

@@ -2,7 +2,7 @@ import type { ModelRunner, ScoredToken, TokenLogprob } from '@daybreak/engine/co
 import { KVCache, kvCacheConfig } from '@daybreak/kvcache'
 import type { TokenId } from '@daybreak/kvcache'
 import { GenerationLoop, Scheduler, schedulerConfig, systemClock } from '@daybreak/scheduler'
-import type { FinishReason, GenerationEvent, GenerationRequest } from '@daybreak/scheduler'
+import type { FinishReason, GenerationEvent, GenerationRequest, PreemptionMode } from '@daybreak/scheduler'
 
 export interface CompositionOptions {
   readonly prefixCaching: boolean
@@ -10,6 +10,8 @@ export interface CompositionOptions {
   readonly numBlocks?: number
   readonly maxPrefillChunk?: number
   readonly maxBatchedTokens?: number
+  /** Where the runner has a host tier. */
+  readonly preemption?: PreemptionMode
 }
 
 export interface ChoiceOutcome {
@@ -42,10 +44,11 @@ export class Composition implements AsyncDisposable {
   /** Most sequences seen in one step. */
   widestStep = 0
 
-  constructor (runner: ModelRunner, { prefixCaching, numBlocks = runner.limits.numKVBlocks, maxPrefillChunk, maxBatchedTokens = runner.limits.maxBatchedTokens }: CompositionOptions) {
+  constructor (runner: ModelRunner, { prefixCaching, numBlocks = runner.limits.numKVBlocks, maxPrefillChunk, maxBatchedTokens = runner.limits.maxBatchedTokens, preemption = 'auto' }: CompositionOptions) {
+    const { numSlots: numHostSlots, groupSize: hostGroupSize, blockSeconds: swapBlockSeconds } = runner.hostTier ?? { numSlots: 0, groupSize: 1, blockSeconds: undefined }
     const limits = { ...runner.limits, numKVBlocks: numBlocks, maxBatchedTokens }
-    this.kvCache = new KVCache(kvCacheConfig({ numBlocks, blockSize: limits.blockSize, prefixCaching }))
-    this.scheduler = new Scheduler(schedulerConfig(maxPrefillChunk === undefined ? {} : { maxPrefillChunk }), this.kvCache, limits, systemClock)
+    this.kvCache = new KVCache(kvCacheConfig({ numBlocks, blockSize: limits.blockSize, prefixCaching, numHostSlots, hostGroupSize }))
+    this.scheduler = new Scheduler(schedulerConfig({ preemption, swapBlockSeconds, ...maxPrefillChunk === undefined ? {} : { maxPrefillChunk } }), this.kvCache, limits, systemClock)
     this.#loop = new GenerationLoop({
       scheduler: this.scheduler,
       runner,

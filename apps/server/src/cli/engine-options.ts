@@ -17,6 +17,7 @@ export function engineOptions (model: ModelConfig, engine: EngineConfig, source:
     debug: engine.debugGpu,
     blockSize: engine.blockSize,
     kvCacheBytes: engine.kvCacheMemory,
+    swapSpaceBytes: engine.swapSpace ?? 'auto',
     maxModelLen: engine.maxModelLen,
     maxSequences: engine.maxNumSeqs,
     maxBatchedTokens: engine.maxNumBatchedTokens ?? AUTO_BATCHED_TOKENS,
@@ -31,7 +32,7 @@ export function engineOptions (model: ModelConfig, engine: EngineConfig, source:
 export function engineProcessConfig (model: ModelConfig, engine: EngineConfig, source: ModelSource, logLevel: string, tuningFolder: string): Omit<EngineProcessConfig, 'incarnation'> {
   return {
     engine: { ...engineOptions(model, engine, source), tuningFolder },
-    scheduler: { maxBatchedTokens: engine.maxNumBatchedTokens, prefixCaching: engine.prefixCaching },
+    scheduler: { maxBatchedTokens: engine.maxNumBatchedTokens, prefixCaching: engine.prefixCaching, preemption: engine.preemptionMode },
     logLevel
   }
 }

@@ -16,14 +16,18 @@ export function composeCore ({ runner, report }: Engine, config: EngineProcessCo
   const { numKVBlocks, blockSize, maxModelLen } = runner.limits
   const maxBatchedTokens = Math.min(runner.limits.maxBatchedTokens,
     config.scheduler.maxBatchedTokens ?? (report.adapter.software ? SOFTWARE_BATCHED_TOKENS : Infinity))
-  const kvCache = new KVCache(kvCacheConfig({ numBlocks: numKVBlocks, blockSize, prefixCaching: config.scheduler.prefixCaching }))
+  const { preemption, prefixCaching } = config.scheduler
+  const { numSlots: numHostSlots, groupSize: hostGroupSize } = runner.hostTier ?? { numSlots: 0, groupSize: 1 }
+  const kvCache = new KVCache(kvCacheConfig({ numBlocks: numKVBlocks, blockSize, prefixCaching, numHostSlots, hostGroupSize }))
   // The server keeps the queue's bounds. After a restart everything it has accepted comes at once, and must not be refused here.
-  const unbounded = schedulerConfig({ maxWaitingRequests: Number.MAX_SAFE_INTEGER, maxWaitingTokens: Number.MAX_SAFE_INTEGER })
-  const scheduler = new Scheduler(unbounded, kvCache, { ...runner.limits, maxBatchedTokens }, systemClock)
+  const limits = { maxWaitingRequests: Number.MAX_SAFE_INTEGER, maxWaitingTokens: Number.MAX_SAFE_INTEGER }
+  const schedulerOptions = schedulerConfig({ ...limits, preemption, swapBlockSeconds: runner.hostTier?.blockSeconds })
+  const scheduler = new Scheduler(schedulerOptions, kvCache, { ...runner.limits, maxBatchedTokens }, systemClock)
   const loop = new GenerationLoop({
     scheduler,
     runner: {
       limits: runner.limits,
+      hostTier: runner.hostTier,
       // The server must know what a step computes before the step can kill the process.
       execute: async batch => {
         const events = scheduler.takeEvents()
@@ -45,6 +49,7 @@ export function composeCore ({ runner, report }: Engine, config: EngineProcessCo
     maxBatchedTokens,
     vocabSize: runner.limits.vocabSize,
     numKVBlocks,
+    numHostSlots,
     blockSize,
     dtype: report.dtype,
     adapter: report.adapter.name,

@@ -115,7 +115,7 @@ class StatsReporter {
 
 function sameStats (a: SchedulerStats, b: SchedulerStats | undefined): boolean {
   return b !== undefined && a.numRunning === b.numRunning && a.numWaiting === b.numWaiting && a.numBackground === b.numBackground &&
-    a.waitingTokens === b.waitingTokens && a.kvCacheUsage === b.kvCacheUsage && a.numSteps === b.numSteps
+    a.waitingTokens === b.waitingTokens && a.kvCacheUsage === b.kvCacheUsage && a.numSwapped === b.numSwapped && a.hostTierUsage === b.hostTierUsage && a.numSteps === b.numSteps
 }
 
 function codeOf (error: unknown): string {

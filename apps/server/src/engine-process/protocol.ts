@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import type { EngineOptions, EngineReport, LoadProgress } from '@daybreak/engine'
-import type { GenerationRequest, SchedulerStats } from '@daybreak/scheduler'
+import type { GenerationRequest, PreemptionMode, SchedulerStats } from '@daybreak/scheduler'
 import type { EngineCapacity } from '../generation/generation-service.ts'
 import { isStepMessage } from './step-message.ts'
 import type { StepMessage } from './step-message.ts'
@@ -16,6 +16,7 @@ export interface EngineProcessConfig {
     /** Token budget of one step; undefined: the engine's own limit, or less on a software adapter. */
     readonly maxBatchedTokens: number | undefined
     readonly prefixCaching: boolean
+    readonly preemption: PreemptionMode
   }
   readonly logLevel: string
   /** 0 for the first process, then one more after every restart. */

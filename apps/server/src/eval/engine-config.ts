@@ -15,7 +15,7 @@ export interface EvalEngineOptions {
 export function evalEngineConfig ({ model, dtype, adapter, maxModelLen, maxSequences, prefixCaching }: EvalEngineOptions): Omit<EngineProcessConfig, 'incarnation'> {
   return {
     engine: { model, dtype, adapter, debug: false, blockSize: 16, kvCacheBytes: undefined, maxModelLen, maxSequences, maxBatchedTokens: 2048 },
-    scheduler: { maxBatchedTokens: undefined, prefixCaching },
+    scheduler: { maxBatchedTokens: undefined, prefixCaching, preemption: 'auto' },
     logLevel: 'silent'
   }
 }

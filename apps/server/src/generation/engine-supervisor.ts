@@ -92,7 +92,7 @@ export class EngineSupervisor implements GenerationService, AsyncDisposable {
     if (this.#lifecycle.phase === 'ready') return stats
     let numBackground = 0
     for (const { request } of this.#pending.values()) if (request.background === true) numBackground++
-    return { ...stats, numRunning: 0, numWaiting: this.#pending.size - numBackground, waitingTokens: this.#admission.waitingTokens, numBackground, kvCacheUsage: 0 }
+    return { ...stats, numRunning: 0, numWaiting: this.#pending.size - numBackground, waitingTokens: this.#admission.waitingTokens, numBackground, kvCacheUsage: 0, numSwapped: 0, hostTierUsage: 0 }
   }
 
   onStep (listener: (step: StepSummary) => void): void {

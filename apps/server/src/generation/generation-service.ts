@@ -13,6 +13,8 @@ export interface EngineCapacity {
   readonly maxBatchedTokens: number
   readonly vocabSize: number
   readonly numKVBlocks: number
+  /** Blocks that host memory has room for; 0: preempted sequences are always computed anew. */
+  readonly numHostSlots: number
   readonly blockSize: number
   readonly dtype: string
   readonly adapter: string

@@ -21,6 +21,11 @@ export function registerEngineMetrics (registry: Registry, generation: Generatio
   gauge('vllm:num_requests_waiting', 'Number of requests waiting to be processed.', () => generation.stats.numWaiting)
   gauge('daybreak_background_requests', 'Unfinished requests of batches, running or waiting; the waiting ones are in no other gauge.', () => generation.stats.numBackground)
   gauge('vllm:kv_cache_usage_perc', 'KV-cache usage. 1 means 100 percent usage.', () => generation.stats.kvCacheUsage)
+  // vLLM's names from when it swapped; its present version has no host tier of its own.
+  gauge('vllm:num_requests_swapped', 'Number of requests swapped to CPU; they are among the waiting ones.', () => generation.stats.numSwapped)
+  gauge('vllm:cpu_cache_usage_perc', 'CPU KV-cache usage. 1 means 100 percent usage.', () => generation.stats.hostTierUsage)
+  counter('daybreak_kv_swapped_out_blocks_total', 'KV blocks of preempted requests copied to host memory.', () => generation.stats.swappedOutBlocks)
+  counter('daybreak_kv_swapped_in_blocks_total', 'KV blocks copied back from host memory.', () => generation.stats.swappedInBlocks)
   counter('vllm:prefix_cache_queries_total', 'Prefix cache queries, in terms of number of queried tokens.', () => generation.stats.prefixCacheQueries)
   counter('vllm:prefix_cache_hits_total', 'Prefix cache hits, in terms of number of cached tokens.', () => generation.stats.prefixCacheHits)
   counter('vllm:num_preemptions_total', 'Cumulative number of preemption from the engine.', () => generation.stats.numPreemptions)
@@ -58,7 +63,7 @@ function registerCacheInfo (registry: Registry, generation: GenerationService): 
       info.set({
         block_size: capacity.blockSize,
         num_gpu_blocks: capacity.numKVBlocks,
-        num_cpu_blocks: 0,
+        num_cpu_blocks: capacity.numHostSlots,
         cache_dtype: capacity.dtype,
         kv_cache_size_tokens: capacity.blockSize * capacity.numKVBlocks,
       }, 1)

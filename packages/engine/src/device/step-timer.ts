@@ -2,7 +2,7 @@ import type { GpuDevice } from './gpu-device.ts'
 
 const SLOTS = 8
 
-/** Times each step's pass on the device with two timestamps, where the adapter has them. */
+/** Times each step's pass on the device with two timestamps, where the adapter has them; or other commands, between two marks. */
 export class StepTimer {
   /** Bytes a step's timestamps take at the end of its readback. */
   static readonly bytes = 16
@@ -19,6 +19,15 @@ export class StepTimer {
     if (this.#queries === undefined) return { label: 'step' }
     const first = 2 * (step % SLOTS)
     return { label: 'step', timestampWrites: { querySet: this.#queries, beginningOfPassWriteIndex: first, endOfPassWriteIndex: first + 1 } }
+  }
+
+  /** Stamps when all before has ended, in place of a pass's beginning or end. */
+  mark (encoder: GPUCommandEncoder, step: number, edge: 'begin' | 'end'): void {
+    const querySet = this.#queries
+    if (querySet === undefined) return
+    const first = 2 * (step % SLOTS)
+    const timestampWrites = edge === 'begin' ? { querySet, beginningOfPassWriteIndex: first } : { querySet, endOfPassWriteIndex: first + 1 }
+    encoder.beginComputePass({ label: edge, timestampWrites }).end()
   }
 
   /** Appends the copy of the step's timestamps to `readback` at `offset`. */

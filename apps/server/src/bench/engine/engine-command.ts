@@ -123,7 +123,8 @@ async function runEngineBench (flags: EngineFlags, context: CommandContext, open
   }
 }
 
-async function modelOf (flags: EngineFlags, context: CommandContext): Promise<{ readonly name: string, readonly source: ModelSource }> {
+/** What `--synthetic` or `--model` names; the default model where neither is given. */
+export async function modelOf (flags: Pick<EngineFlags, 'synthetic' | 'model' | 'seed'>, context: CommandContext): Promise<{ readonly name: string, readonly source: ModelSource }> {
   if (flags.synthetic !== undefined) {
     return { name: `synthetic ${flags.synthetic}`, source: { type: 'synthetic', shape: flags.synthetic, seed: flags.seed } }
   }

@@ -1,4 +1,4 @@
-import type { ForwardSequence, ModelRunner, StepResult } from '@daybreak/engine/contract'
+import type { ForwardBatch, ForwardSequence, ModelRunner, StepResult } from '@daybreak/engine/contract'
 
 /** What a run of steps measured. */
 export interface StepTimings {
@@ -8,7 +8,12 @@ export interface StepTimings {
   readonly gaps: readonly number[]
   readonly deviceSeconds: readonly number[]
   readonly hostSeconds: readonly number[]
+  /** Of each step; 0 for those that swapped nothing. */
+  readonly swapSeconds: readonly number[]
 }
+
+/** A step's sequences, or these and its swaps. */
+export type StepWork = readonly ForwardSequence[] | Pick<ForwardBatch, 'sequences' | 'swapOuts' | 'swapIns'>
 
 // The depth the runner is built for: one step runs while the next is encoded.
 const STEPS_IN_FLIGHT = 2
@@ -30,8 +35,8 @@ export class StepPipeline {
     return this.#step
   }
 
-  /** Runs `count` steps made by `sequencesOf`, which is called once per step in order. */
-  async run (count: number, sequencesOf: (index: number) => readonly ForwardSequence[]): Promise<StepTimings> {
+  /** Runs `count` steps made by `workOf`, which is called once per step in order. */
+  async run (count: number, workOf: (index: number) => StepWork): Promise<StepTimings> {
     const start = this.#now()
     const results: StepResult[] = []
     const times: number[] = []
@@ -45,7 +50,8 @@ export class StepPipeline {
     try {
       for (let index = 0; index < count; index++) {
         if (inFlight.length === STEPS_IN_FLIGHT) await settleOldest()
-        inFlight.push(this.#runner.execute({ step: this.#step++, sequences: sequencesOf(index), moves: [] }))
+        const work = workOf(index)
+        inFlight.push(this.#runner.execute({ step: this.#step++, moves: [], ...'sequences' in work ? work : { sequences: work } }))
       }
       while (inFlight.length > 0) await settleOldest()
     } finally {
@@ -56,7 +62,8 @@ export class StepPipeline {
       seconds: (times.at(-1) ?? start) - start,
       gaps: times.slice(1).map((time, i) => time - (times[i] ?? time)),
       deviceSeconds: results.map(({ deviceSeconds }) => deviceSeconds),
-      hostSeconds: results.map(({ hostSeconds }) => hostSeconds)
+      hostSeconds: results.map(({ hostSeconds }) => hostSeconds),
+      swapSeconds: results.map(({ swapSeconds = 0 }) => swapSeconds)
     }
   }
 }

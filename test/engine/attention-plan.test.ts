@@ -1,10 +1,11 @@
 import t from 'tap'
 import type { DeviceCapabilities } from '../../packages/engine/src/device/device-capabilities.ts'
-import { attentionMmaSplit, attentionMmaSplitBytes } from '../../packages/engine/src/kernels/attention/attention-mma-split.ts'
+import { attentionMmaGroup, attentionMmaGroupBytes, attentionMmaGroupMembers } from '../../packages/engine/src/kernels/attention/attention-mma-group.ts'
 import { attentionMmaTile, attentionMmaTileBytes } from '../../packages/engine/src/kernels/attention/attention-mma-tile.ts'
 import { attentionSplit } from '../../packages/engine/src/kernels/attention/attention-order.ts'
+import { attentionVector, attentionVectorBytes } from '../../packages/engine/src/kernels/attention/attention-vector.ts'
 import { partialSplits } from '../../packages/engine/src/layers/activation-buffers.ts'
-import { planAttention, splitKeys, tileTokens } from '../../packages/engine/src/layers/attention-plan.ts'
+import { chooseSplit, planAttention, tileTokens } from '../../packages/engine/src/layers/attention-plan.ts'
 import type { AttentionPlan } from '../../packages/engine/src/layers/attention-plan.ts'
 import type { ModelConfig } from '../../packages/engine/src/models/model-config.ts'
 import { MODEL_SHAPE_NAMES, namedShape } from '../../packages/engine/src/models/named-shapes.ts'
@@ -42,14 +43,18 @@ t.test('tensor cores attend for heads of whole tiles, up to eight of them on a K
   t.equal(planAttention(aConfig({ headDim: 64, group: 2 }), 'f16', adapter(16 << 10), fast).type, 'ordered', 'in little memory')
 })
 
-t.test('both kernels of a plan fit the adapter, and take no more memory than was counted on', async t => {
+t.test('the kernels of a plan fit the adapter, and take no more memory than was counted on', async t => {
   for (const [maxWorkgroupBytes, headDims] of [[48 << 10, [32, 64, 80, 96, 128, 256]], [32 << 10, [32, 64, 80, 96, 128]]] as const) {
     for (const headDim of headDims) {
       for (const group of [1, 2, 3, 4, 6, 7, 8]) {
         const plan = planAttention(aConfig({ headDim, group }), 'f16', adapter(maxWorkgroupBytes), fast)
         if (plan.type !== 'matrix') continue
         const name = `heads of ${headDim}, ${group} on a KV head, ${maxWorkgroupBytes >> 10} KiB`
-        for (const [{ wgsl }, counted] of [[attentionMmaTile(plan.tile), attentionMmaTileBytes(plan.tile)], [attentionMmaSplit(plan.split), attentionMmaSplitBytes(plan.split)]] as const) {
+        t.ok(plan.groups.length > 0 && plan.groups.every(({ subgroups }, i) => subgroups > (plan.groups[i - 1]?.subgroups ?? 0)), `${name}: groups of ${plan.groups.map(attentionMmaGroupMembers).join()}`)
+        const groups = plan.groups.map(shape => [attentionMmaGroup(shape), attentionMmaGroupBytes(shape)] as const)
+        const splits = plan.splits.map(shape => [attentionVector(shape), attentionVectorBytes(shape)] as const)
+        t.equal(plan.splits[0]?.subgroups, 1, `${name}: a split of one subgroup`)
+        for (const [{ wgsl }, counted] of [[attentionMmaTile(plan.tile), attentionMmaTileBytes(plan.tile)] as const, ...splits, ...groups]) {
           const bytes = workgroupBytes(wgsl)
           t.ok(bytes <= counted && counted <= maxWorkgroupBytes, `${name}: ${bytes} bytes, ${counted} counted`)
           t.ok(workgroupThreads(wgsl) <= 1024 && workgroupThreads(wgsl) % 32 === 0, `${name}: whole subgroups`)
@@ -66,26 +71,27 @@ t.test('a soft-cap is in the text of a plan\'s kernels, and no other model pays 
   const { attention } = namedShape('daybreak-mini')
   for (const softcap of [undefined, 50]) {
     const plan = planAttention(aConfig({ attention: { ...attention, softcap } }), 'f16', large, fast)
-    t.strictSame(plan.type === 'matrix' && [plan.tile.capped, plan.split.capped], [softcap !== undefined, softcap !== undefined])
+    t.strictSame(plan.type === 'matrix' && [plan.tile.capped, plan.splits[0]?.capped, plan.groups[0]?.capped], new Array(3).fill(softcap !== undefined))
   }
 })
 
 const matrix = (config: ModelConfig): AttentionPlan => planAttention(config, 'f16', large, fast)
 
 t.test('ordered attention has splits of one size, whatever the batch', async t => {
-  const keys = splitKeys(planAttention(aConfig(), 'f16', large, { ...fast, deterministic: true }), 2)
-  for (const [singles, longest] of [[0, 0], [1, 1], [1, 8192], [256, 100_000]] as const) t.equal(keys(singles, longest), attentionSplit)
+  const split = chooseSplit(planAttention(aConfig(), 'f16', large, { ...fast, deterministic: true }), 2)
+  for (const [singles, longest] of [[0, 0], [1, 1], [1, 8192], [256, 100_000]] as const) t.same(split(singles, longest), { keys: attentionSplit, subgroups: 1 })
 })
 
-t.test('on tensor cores a split is of whole runs of keys, and no smaller for more sequences or longer ones', async t => {
+t.test('a split is of whole runs of keys, and has subgroups of which there is a kernel and which have work', async t => {
   for (const numKVHeads of [1, 2, 3, 8, 32]) {
-    const keys = splitKeys(matrix(aConfig({ numKVHeads, group: 1 })), numKVHeads)
-    t.equal(keys(0, 0), 32, 'also when nobody decodes')
+    const plan = matrix(aConfig({ numKVHeads, group: 1 }))
+    const split = chooseSplit(plan, numKVHeads)
+    t.same(split(0, 0), { keys: 32, subgroups: 1 }, 'also when nobody decodes')
     for (const singles of [1, 2, 7, 31, 64, 257]) {
       for (const longest of [1, 32, 33, 1000, 8191, 131_072]) {
-        const own = keys(singles, longest)
-        t.ok(own >= 32 && own % 32 === 0, `${numKVHeads} KV heads, ${singles} × ${longest}: ${own}`)
-        t.ok(own <= keys(singles + 1, longest) && own <= keys(singles, longest + 1), 'monotonous')
+        const { keys, subgroups } = split(singles, longest)
+        t.ok(keys >= 32 && keys % 32 === 0, `${numKVHeads} KV heads, ${singles} × ${longest}: ${keys}`)
+        t.ok(plan.type === 'matrix' && plan.splits.some(shape => shape.subgroups === subgroups) && 32 * subgroups <= keys, `${subgroups} subgroups`)
       }
     }
   }
@@ -93,9 +99,10 @@ t.test('on tensor cores a split is of whole runs of keys, and no smaller for mor
 
 t.test('a few long sequences are split until the device is busy, and many sequences not at all', async t => {
   const numKVHeads = 8
-  const keys = splitKeys(matrix(aConfig({ numKVHeads })), numKVHeads)
-  const splits = (singles: number, longest: number): number => Math.ceil(longest / keys(singles, longest))
-  for (const singles of [1, 2, 4, 8]) t.ok(singles * numKVHeads * splits(singles, 32_768) >= 512, `${singles} sequences: hundreds of workgroups`)
+  const split = chooseSplit(matrix(aConfig({ numKVHeads })), numKVHeads)
+  const splits = (singles: number, longest: number): number => Math.ceil(longest / split(singles, longest).keys)
+  for (const singles of [1, 2, 4, 8]) t.ok(singles * numKVHeads * splits(singles, 32_768) * split(singles, 32_768).subgroups >= 1024, `${singles} sequences: a thousand subgroups`)
+  for (const singles of [8, 32, 64]) t.equal(splits(singles, 600), 1, `${singles} sequences of 600 keys have a workgroup each and need no merge`)
   for (const longest of [1, 100, 4096, 131_072]) t.equal(splits(128, longest), 1, `128 sequences of ${longest} keys`)
   t.equal(splits(1, 32), 1)
   t.equal(splits(1, 33), 2, 'beyond a run of keys a lone sequence is split')
@@ -106,13 +113,13 @@ t.test('the splits of every batch find room among the partial results, within li
     const config = namedShape(name)
     const plan = matrix(config)
     if (plan.type !== 'matrix') continue
-    const keys = splitKeys(plan, config.numKVHeads)
+    const split = chooseSplit(plan, config.numKVHeads)
     for (const [maxSequences, maxModelLen] of [[1, 8192], [32, 2048], [64, 8192], [64, 131_072], [256, 8192]] as const) {
       const longest = Math.min(maxModelLen, config.maxPositionEmbeddings)
       const room = partialSplits(config, { maxSequences, maxModelLen: longest }, large.maxBindingBytes)
       let most = 0
       for (let singles = 1; singles <= maxSequences; singles++) {
-        for (let length = longest; length >= 1; length = Math.floor(length * 0.9)) most = Math.max(most, singles * Math.ceil(length / keys(singles, length)))
+        for (let length = longest; length >= 1; length = Math.floor(length * 0.9)) most = Math.max(most, singles * Math.ceil(length / split(singles, length).keys))
       }
       t.ok(most <= room, `${name}, ${maxSequences} sequences of ${longest}: at most ${most} splits, room for ${room}`)
     }

@@ -7,8 +7,9 @@ import { fitsMma } from './kernels/matmul/matmul-variants.ts'
 import type { WeightLayout } from './kernels/matmul/weight-layout.ts'
 import type { KVStorageRequest } from './kv-storage.ts'
 import { partialSplits } from './layers/activation-buffers.ts'
-import { planAttention, splitKeys, tileTokens } from './layers/attention-plan.ts'
+import { chooseSplit, planAttention, tileTokens } from './layers/attention-plan.ts'
 import type { AttentionPlan } from './layers/attention-plan.ts'
+import { groupLayout } from './layers/group-layout.ts'
 import { expertConfig } from './models/expert-layer.ts'
 import type { ModelConfig } from './models/model-config.ts'
 import { StepPacker } from './step-inputs.ts'
@@ -68,8 +69,9 @@ export function planEngine (config: ModelConfig, options: PlanOptions, device: P
   const attention = planAttention(config, storage, capabilities, { tensorCores, deterministic, blockSize })
   const stepLayout = {
     tileTokens: tileTokens(attention),
-    splitKeys: splitKeys(attention, config.numKVHeads),
-    partialSplits: partialSplits(config, limits, capabilities.maxBindingBytes)
+    split: chooseSplit(attention, config.numKVHeads),
+    partialSplits: partialSplits(config, limits, capabilities.maxBindingBytes),
+    groups: groupLayout(attention, config, storage, capabilities)
   }
   return {
     storage,

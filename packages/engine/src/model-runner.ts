@@ -140,7 +140,7 @@ export class GpuModelRunner implements ModelRunner {
   }
 
   #record (shape: StepShape): RecordedStep {
-    const key = `${shape.tokens} ${shape.singles} ${shape.splits} ${shape.tiles} ${shape.logitRows}`
+    const key = `${shape.tokens} ${shape.singles} ${shape.splits} ${shape.splitSubgroups} ${shape.groups} ${shape.groupSize} ${shape.tiles} ${shape.logitRows}`
     let recorded = this.#recorded.get(key)
     if (recorded === undefined) {
       if (this.#recorded.size >= MAX_LISTS) this.#recorded.clear()

@@ -1,5 +1,7 @@
 import type { ForwardBatch, ForwardSequence, RunnerLimits, SamplingParams } from './contract.ts'
 import { InvalidBatchError } from './errors.ts'
+import { arrangeSingles } from './single-rows.ts'
+import type { RowGroup, SingleLayout } from './single-rows.ts'
 
 /** Most alternatives a sampled token reports. */
 export const maxTopLogprobs = 20
@@ -8,18 +10,25 @@ export const resultWords = 4 + 2 * maxTopLogprobs
 
 /** Most biases a sampled token takes. */
 const maxLogitBiases = 1024
-const HEADER_VECTORS = 3
+const HEADER_VECTORS = 4
+const SINGLE_VECTORS = 2
 const DEVICE_TOKEN = 0xffffffff
 const FLAG_SCORE = 1
 const FLAG_PENALTIES = 2
 const FLAG_LOGPROBS = 4
 
-/** The sizes of a step: they choose kernel variants and grids. */
+/** The sizes of a step: they choose kernel variants and grids. Those that change with every token are rounded up: steps are recorded by shape. */
 export interface StepShape {
   readonly tokens: number
   readonly singles: number
-  /** Most splits any single row has. */
+  /** Most splits of its own keys that any single row has, or a few more. */
   readonly splits: number
+  /** Subgroups of a split. */
+  readonly splitSubgroups: number
+  /** Group records, or a few more. */
+  readonly groups: number
+  /** Rows that a group has room for; 0 where there are no groups. */
+  readonly groupSize: number
   readonly tiles: number
   readonly logitRows: number
 }
@@ -31,13 +40,9 @@ export interface StepInputs {
   readonly words: Uint32Array<ArrayBuffer>
 }
 
-export interface StepLayout {
+export interface StepLayout extends SingleLayout {
   /** Query tokens a tile holds. */
   readonly tileTokens: number
-  /** Keys of a split, in a step with so many sequences that compute one token and have at most so many keys. */
-  readonly splitKeys: (singles: number, longest: number) => number
-  /** Splits of single rows that the partial-result buffers hold; rows beyond them are attended as tiles: slower, and where kernels are deterministic the same bits. */
-  readonly partialSplits: number
 }
 
 /** True when `sampling` needs the penalty counts of its state row. */
@@ -62,34 +67,47 @@ export class StepPacker {
   /** Most words any batch within the limits can need. */
   get maxWords (): number {
     const { maxBatchedTokens, maxSequences, maxLogitRows, maxModelLen, blockSize } = this.#limits
-    const vectors = HEADER_VECTORS + 2 * maxBatchedTokens + maxSequences + 4 * maxLogitRows
+    const vectors = HEADER_VECTORS + 2 * maxBatchedTokens + SINGLE_VECTORS * maxSequences + this.#maxGroups + 4 * maxLogitRows
     return 4 * vectors + maxSequences * (Math.ceil(maxModelLen / blockSize) + 1) + maxLogitRows * 2 * maxLogitBiases + 4
+  }
+
+  /** Each has the partial results of a row or more, and no row has more parts than its longest prefix. */
+  get #maxGroups (): number {
+    const { maxSequences, maxModelLen } = this.#limits
+    const { groups, partialSplits } = this.#layout
+    return groups === undefined ? 0 : Math.min(partialSplits, maxSequences * Math.ceil(maxModelLen / groups.leastKeys))
   }
 
   /** @throws InvalidBatchError when the batch breaks the contract; nothing has happened then */
   pack (batch: ForwardBatch): StepInputs {
     const { blockSize } = this.#limits
-    const splitKeys = this.#splitKeys(batch)
-    const counts = this.#count(batch, splitKeys)
+    const counts = this.#count(batch)
+    const { rows: singles, count, split, splits, groups, groupSize, groupKeys } = arrangeSingles(batch.sequences, this.#layout, blockSize)
+    const numTiles = batch.sequences.reduce((sum, { tokens }, i) => singles[i] === undefined ? sum + Math.ceil((tokens?.length ?? 1) / this.#layout.tileTokens) : sum, 0)
+    const numGroups = groups.reduce((sum, { keys }) => sum + Math.ceil(keys / groupKeys), 0)
     const tokensAt = HEADER_VECTORS
     const singlesAt = tokensAt + counts.tokens
-    const tilesAt = singlesAt + counts.singles
-    const rowsAt = tilesAt + counts.tiles
+    const groupsAt = singlesAt + SINGLE_VECTORS * count
+    const tilesAt = groupsAt + numGroups
+    const rowsAt = tilesAt + numTiles
     const tablesAt = 4 * (rowsAt + 4 * counts.logitRows)
     const biasAt = tablesAt + counts.tableWords
     const total = Math.ceil((biasAt + counts.biasWords) / 4) * 4
     this.#reserve(total)
     const words = this.#words
-    words.set([counts.tokens, counts.singles, counts.tiles, counts.logitRows, tokensAt, singlesAt, tilesAt, rowsAt, tablesAt, biasAt, splitKeys, 0])
+    words.set([
+      counts.tokens, count, numTiles, counts.logitRows,
+      tokensAt, singlesAt, tilesAt, rowsAt,
+      tablesAt, biasAt, split.keys, 0,
+      numGroups, groupsAt, groupKeys, 0
+    ])
+    this.#writeGroups(groupsAt, groups, groupKeys)
     let token = 0
-    let single = singlesAt * 4
     let tile = tilesAt * 4
     let row = 0
     let table = 0
     let bias = 0
-    let partial = 0
-    let splits = 0
-    for (const sequence of batch.sequences) {
+    for (const [at, sequence] of batch.sequences.entries()) {
       const length = sequence.tokens?.length ?? 1
       const context = sequence.startPosition + length
       const firstRow = token
@@ -98,12 +116,9 @@ export class StepPacker {
         const block = sequence.blockTable[Math.floor(position / blockSize)] ?? 0
         words.set([sequence.tokens?.[i] ?? DEVICE_TOKEN, sequence.stateRow, position, block * blockSize + position % blockSize], 4 * (tokensAt + token++))
       }
-      const own = Math.ceil(context / splitKeys)
-      if (isSingle(length, own, partial, this.#layout)) {
-        words.set([firstRow, table, context, partial], single)
-        single += 4
-        partial += own
-        splits = Math.max(splits, own)
+      const single = singles[at]
+      if (single !== undefined) {
+        words.set([firstRow, table, context, single.partial, single.prefix, 0, 0, 0], 4 * (singlesAt + SINGLE_VECTORS * single.place))
       } else {
         for (let i = 0; i < length; i += this.#layout.tileTokens) {
           words.set([firstRow + i, Math.min(this.#layout.tileTokens, length - i), table, sequence.startPosition + i], tile)
@@ -122,19 +137,23 @@ export class StepPacker {
       const blocks = Math.ceil(context / blockSize)
       for (let i = 0; i < blocks; i++) words[tablesAt + table++] = sequence.blockTable[i] ?? 0
     }
-    const { tokens, singles, tiles, logitRows } = counts
-    return { shape: { tokens, singles, splits, tiles, logitRows }, words: words.subarray(0, total) }
+    const { tokens, logitRows } = counts
+    return {
+      shape: { tokens, singles: count, splits: roundedUp(splits), splitSubgroups: split.subgroups, groups: roundedUp(numGroups), groupSize, tiles: numTiles, logitRows },
+      words: words.subarray(0, total)
+    }
   }
 
-  #splitKeys (batch: ForwardBatch): number {
-    let singles = 0
-    let longest = 0
-    for (const { tokens, startPosition } of batch.sequences) {
-      if ((tokens?.length ?? 1) !== 1) continue
-      singles++
-      longest = Math.max(longest, startPosition + 1)
+  #writeGroups (vector: number, groups: readonly RowGroup[], groupKeys: number): void {
+    let at = 4 * vector
+    for (const { first, count, keys } of groups) {
+      for (let start = 0; start < keys; start += groupKeys) {
+        this.#words[at++] = first
+        this.#words[at++] = count
+        this.#words[at++] = start
+        this.#words[at++] = Math.min(start + groupKeys, keys)
+      }
     }
-    return this.#layout.splitKeys(singles, longest)
   }
 
   #writeRow (vector: number, hiddenRow: number, sequence: ForwardSequence, flags: number, target: number, position: number, bias: number): void {
@@ -156,12 +175,11 @@ export class StepPacker {
   }
 
   /** Counts everything and checks the batch against the limits. */
-  #count (batch: ForwardBatch, splitKeys: number): { tokens: number, singles: number, tiles: number, logitRows: number, tableWords: number, biasWords: number } {
+  #count (batch: ForwardBatch): { tokens: number, logitRows: number, tableWords: number, biasWords: number } {
     const { blockSize, maxBatchedTokens, maxSequences, maxLogitRows, maxModelLen, numKVBlocks, vocabSize } = this.#limits
     const refuse = (problem: string): never => { throw new InvalidBatchError({ step: batch.step, problem }) }
-    const counts = { tokens: 0, singles: 0, tiles: 0, logitRows: 0, tableWords: 0, biasWords: 0 }
+    const counts = { tokens: 0, logitRows: 0, tableWords: 0, biasWords: 0 }
     const rows = new Set<number>()
-    let partial = 0
     if (batch.sequences.length > maxSequences) refuse(`${batch.sequences.length} sequences; at most ${maxSequences}`)
     for (const { from, to } of batch.moves) {
       if (!(from >= 0 && from < numKVBlocks && to >= 0 && to < numKVBlocks && from !== to)) refuse(`copies block ${from} to ${to} of ${numKVBlocks}`)
@@ -191,11 +209,6 @@ export class StepPacker {
       if (biases > maxLogitBiases) refuse(`sequence ${sequence.id} has ${biases} biases; at most ${maxLogitBiases}`)
       for (const [id] of sequence.sampling?.logitBias ?? []) if (!(id >= 0 && id < vocabSize)) refuse(`sequence ${sequence.id} biases token ${id} of ${vocabSize}`)
       counts.tokens += length
-      const own = Math.ceil(context / splitKeys)
-      if (isSingle(length, own, partial, this.#layout)) {
-        counts.singles++
-        partial += own
-      } else counts.tiles += Math.ceil(length / this.#layout.tileTokens)
       counts.logitRows += (sequence.scoreTargets?.length ?? 0) + (sequence.sampling === undefined ? 0 : 1)
       counts.tableWords += blocks
       counts.biasWords += 2 * biases
@@ -212,7 +225,8 @@ export class StepPacker {
   }
 }
 
-/** A lone query token is attended split by split, side by side, while there is room for its partial results. */
-function isSingle (length: number, splits: number, partialUsed: number, layout: StepLayout): boolean {
-  return length === 1 && partialUsed + splits <= layout.partialSplits
+/** Two digits of binary: at most a quarter more. What a grid has too much returns at once. */
+function roundedUp (count: number): number {
+  const unit = 2 ** Math.max(0, Math.floor(Math.log2(Math.max(1, count))) - 2)
+  return Math.ceil(count / unit) * unit
 }

@@ -11,6 +11,7 @@ export function aMeasurement (changes: Partial<KernelMeasurement> = {}): KernelM
     rows: 1,
     context: undefined,
     window: undefined,
+    shared: undefined,
     weight: { outputs: 3072, inputs: 2048 },
     skipped: undefined,
     seconds: 20e-6,

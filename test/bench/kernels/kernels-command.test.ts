@@ -70,8 +70,16 @@ t.test('flags say what is measured, on whatever adapter', async t => {
   }
 })
 
+t.test('how sequences begin alike is asked for by what they share, and how many of them', async t => {
+  t.match((await bench([])).plans, [{ shared: undefined }])
+  t.match((await bench(['--prefix', '2048'])).plans, [{ shared: { keys: 2048, degree: 16 } }])
+  t.match((await bench(['--prefix', '100', '--degree', '4'])).plans, [{ shared: { keys: 100, degree: 4 } }])
+  const { stdout } = await bench([], { kernels: [aMeasurement({ kind: 'attention', label: 'attention_group', rows: 64, context: 2248, shared: { keys: 2048, degree: 16, together: true } })] })
+  t.match(stdout, /attention_group │ 64 +│ 2248 +│ +│ 2048 by 16, together/)
+})
+
 t.test('flags are checked before a device is opened', async t => {
-  for (const args of [['--rows', '0'], ['--rows', '1,x'], ['--contexts', ''], ['--only', 'norms'], ['--dtype', 'q4']]) {
+  for (const args of [['--rows', '0'], ['--rows', '1,x'], ['--contexts', ''], ['--only', 'norms'], ['--dtype', 'q4'], ['--prefix', '0'], ['--degree', '1']]) {
     const { exitCode, opened } = await bench(args)
     t.strictSame([exitCode, opened.length], [2, 0], args.join(' '))
   }

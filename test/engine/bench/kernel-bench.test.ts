@@ -13,6 +13,7 @@ const plan: KernelBenchPlan = {
   rows: [1, 5],
   contexts: [40],
   batches: [2],
+  shared: undefined,
   dtype: 'f32',
   deterministic: false,
   tuningFolder: undefined,

@@ -1,13 +1,13 @@
 import t from 'tap'
 import { namedShape } from '@daybreak/engine'
-import { decodeBatch, promptBatch, rowsBatch } from '../../../packages/engine/src/bench/bench-batches.ts'
-import { attendedKeys, kernelWork } from '../../../packages/engine/src/bench/kernel-work.ts'
+import { decodeBatch, promptBatch, rowsBatch, sharingBatch } from '../../../packages/engine/src/bench/bench-batches.ts'
+import { attendedKeys, kernelWork, sharedWork } from '../../../packages/engine/src/bench/kernel-work.ts'
 import type { StepWork } from '../../../packages/engine/src/bench/kernel-work.ts'
 
 const limits = { blockSize: 16, vocabSize: 1000 }
 const llama: StepWork = {
   config: namedShape('llama-3.2-1b'),
-  shape: { tokens: 4, singles: 3, splits: 2, tiles: 1, logitRows: 2 },
+  shape: { tokens: 4, singles: 3, splits: 2, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 1, logitRows: 2 },
   attended: { keys: 100, pairs: 300 },
   storage: 'f16',
   activation: 'f16'
@@ -46,6 +46,29 @@ t.test('a query sees itself and what is before it, as far as its window', t => {
   t.strictSame(attendedKeys(decodeBatch(5, 10, limits)), { keys: 50, pairs: 50 })
   t.strictSame(attendedKeys(decodeBatch(5, 10, limits), 10), { keys: 50, pairs: 50 })
   t.strictSame(attendedKeys(decodeBatch(5, 10, limits), 9), { keys: 45, pairs: 45 })
+  t.end()
+})
+
+t.test('shared keys are read once for each group, and seen by each of its sequences as far as their window', t => {
+  const shared = { keys: 64, degree: 4 }
+  t.strictSame(sharedWork(10, 100, shared), { together: { keys: 3 * 64, pairs: 640 }, own: { keys: 360, pairs: 360 }, all: { keys: 552, pairs: 1000 } })
+  t.strictSame(sharedWork(10, 100, shared, 50), { together: { keys: 3 * 14, pairs: 140 }, own: { keys: 360, pairs: 360 }, all: { keys: 402, pairs: 500 } })
+  t.strictSame(sharedWork(10, 100, shared, 30), { together: { keys: 0, pairs: 0 }, own: { keys: 300, pairs: 300 }, all: { keys: 300, pairs: 300 } })
+  t.end()
+})
+
+t.test('neighbours share their first whole blocks, and every block is somebody\'s', t => {
+  const tables = sharingBatch(10, 100, { keys: 70, degree: 4 }, limits).sequences.map(({ blockTable }) => blockTable)
+  for (const [row, table] of tables.entries()) {
+    t.equal(table.length, 7)
+    for (const [other, { 3: fourth, 4: fifth }] of tables.entries()) {
+      t.equal(table[3] === fourth, Math.floor(row / 4) === Math.floor(other / 4))
+      t.equal(table[4] === fifth, row === other)
+    }
+  }
+  const blocks = new Set(tables.flat())
+  t.equal(blocks.size, 3 * 4 + 10 * 3)
+  t.equal(Math.max(...blocks), blocks.size - 1)
   t.end()
 })
 

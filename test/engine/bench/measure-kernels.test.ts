@@ -11,6 +11,7 @@ const plan: KernelBenchPlan = {
   rows: [1, 40],
   contexts: [100],
   batches: [3],
+  shared: undefined,
   dtype: 'f16',
   deterministic: false,
   tuningFolder: undefined,
@@ -34,7 +35,7 @@ async function measure (shape: ModelConfig, labels: readonly string[], changes: 
         steps.push(request)
         const logitRows = request.batch.sequences.reduce((sum, { scoreTargets, sampling }) => sum + (scoreTargets?.length ?? 0) + Number(sampling !== undefined), 0)
         return {
-          shape: { tokens: 1, singles: 1, splits: 1, tiles: 0, logitRows },
+          shape: { tokens: 1, singles: 1, splits: 1, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 0, logitRows },
           labels: labels.filter(label => label !== 'head' || logitRows > 0),
           units: label => [[{ label, pipeline: label === 'attention_norm' || label === 'mlp_norm' ? norm : pipeline(`${label}_kernel`), bindGroup: nothing, grid: [1, 1, 1] }]],
           [Symbol.dispose]: () => {}
@@ -81,6 +82,17 @@ t.test('layers that see differently far are measured apart', async t => {
   const gemma = namedShape('gemma-3-1b')
   const { kernels } = await measure(gemma, ['attention_split'], { kinds: ['attention'], batches: [1] })
   t.strictSame(kernels.map(({ rows, window }) => [rows, window]), [[100, 512], [1, 512], [100, undefined], [1, undefined]])
+})
+
+t.test('sequences that begin alike are measured together and apart, where contexts are longer than what they share', async t => {
+  const shared = { keys: 64, degree: 2 }
+  const { kernels, steps } = await measure(llama, ['attention_split'], { kinds: ['attention'], shared, contexts: [64, 100], batches: [1, 3] })
+  const sharing = kernels.filter(kernel => kernel.shared !== undefined)
+  t.strictSame(sharing.map(({ rows, context, shared }) => ({ rows, context, shared })), [true, false].map(together => ({ rows: 3, context: 100, shared: { ...shared, together } })))
+  t.equal(kernels.length, 8)
+  t.strictSame(steps.filter(({ together }) => together !== undefined).map(({ together, kvCopies }) => [together, kvCopies]), [[true, 3], [false, 3]])
+  // 64 keys for the first two and for the third, and 36 of its own for each.
+  t.ok(sharing.every(({ bytes }) => bytes === 64 * (2 * (2 * 64 + 3 * 36) * 8 * 2 + 2 * 1 * 32 * 2)))
 })
 
 t.test('of a model with experts, the products of dense layers are not measured', async t => {

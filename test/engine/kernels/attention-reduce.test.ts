@@ -46,3 +46,35 @@ for (const [kernel, cases] of [
     }
   })
 }
+
+// Parts of 40 keys of a prefix of 100, then two splits of 32 and 8 own keys. A window that begins in the first part, the second, at the prefix' end,
+// in the first split and in the last key.
+for (const [window, first] of [[0, 0], [140, 0], [101, 0], [100, 1], [60, 2], [41, 2], [40, 3], [9, 3], [8, 4], [1, 4]] as const) {
+  gpuTest(`attention_merge: parts of a prefix come before a row's own, and those before a window of ${window} are left out`, gpu, async (t, gpu) => {
+    t.comment(`seed ${SEED}`)
+    const random = new SeededRandom(SEED)
+    const headDim = 32
+    const parts = 5
+    const values = (part: number): Float64Array => part < first ? new Float64Array(NUM_HEADS * headDim).fill(NaN) : random.normals(NUM_HEADS * headDim)
+    const out = stored(Float64Array.from(Array.from({ length: parts }, (_, part) => [...values(part)]).flat()), 'f32')
+    const maxSum = stored(Float64Array.from({ length: 2 * parts * NUM_HEADS }, (_, i) => i < 2 * first * NUM_HEADS ? NaN : i % 2 === 0 ? random.normals(1)[0] ?? 0 : 1 + i), 'f32')
+    const y = await gpu.poisoned(NUM_HEADS * headDim, 'f32')
+    await gpu.run(attentionMerge, {
+      overrides: { NUM_HEADS, HEAD_DIM: headDim, WINDOW: window },
+      buffers: {
+        partial_out: await gpu.upload(out, 'f32'),
+        partial_max_sum: await gpu.upload(maxSum, 'f32'),
+        step: await gpu.step({ splitKeys: 32, groupKeys: 40, singles: [{ tokenRow: 0, table: 0, context: 140, partial: 0, prefix: 100 }] }),
+        y
+      },
+      grid: [NUM_HEADS, 1, 1]
+    })
+    const seen = Array.from({ length: parts - first }, (_, i) => first + i)
+    const expected = Float64Array.from({ length: NUM_HEADS * headDim }, (_, i) => {
+      const rows = seen.map(part => part * NUM_HEADS + Math.floor(i / headDim))
+      const weights = rows.map(row => Math.exp(maxSum[2 * row] ?? NaN))
+      return rows.reduce((sum, row, n) => sum + (weights[n] ?? NaN) * (out[row * headDim + i % headDim] ?? NaN), 0) / rows.reduce((sum, row, n) => sum + (weights[n] ?? NaN) * (maxSum[2 * row + 1] ?? NaN), 0)
+    })
+    assertClose(t, await gpu.download(y, NUM_HEADS * headDim, 'f32'), expected, () => 1e-5, `from part ${first} on`)
+  })
+}

@@ -4,7 +4,7 @@ import { stored } from '../../reference/float16.ts'
 import { pagedAttention } from '../../reference/paged-attention.ts'
 import { pagedKVLength, pagedKVStart, slotOf, writePagedKV } from '../../reference/paged-kv.ts'
 import type { PagedKVShape } from '../../reference/paged-kv.ts'
-import type { SingleRecord, TileRecord } from './step-records.ts'
+import type { GroupRecord, SingleRecord, TileRecord } from './step-records.ts'
 
 export interface AttendingModel { readonly headDim: number, readonly group: number, readonly numKVHeads: number, readonly window?: number, readonly softcap?: number }
 
@@ -29,14 +29,21 @@ export interface SceneOptions {
   readonly spare?: number
   /** The first element of every key, by position: what a query that begins with 1 scores it, and a little more. */
   readonly plant?: (position: number) => number
+  /** Sequences whose first keys lie in the blocks of the first of them; whole blocks. */
+  readonly alike?: readonly Alike[]
 }
 
-export function makeScene<M extends AttendingModel> (random: SeededRandom, model: M, storage: StorageType, lengths: readonly number[], { blockSize = 16, spare = NaN, plant }: SceneOptions = {}): Scene<M> {
+export interface Alike { readonly sequences: readonly number[], readonly keys: number }
+
+export function makeScene<M extends AttendingModel> (random: SeededRandom, model: M, storage: StorageType, lengths: readonly number[], { blockSize = 16, spare = NaN, plant, alike = [] }: SceneOptions = {}): Scene<M> {
   const { numKVHeads, headDim } = model
   const counts = lengths.map(length => Math.ceil(length / blockSize))
   const numBlocks = counts.reduce((a, b) => a + b, 3)
   const blocks = random.shuffled(Array.from({ length: numBlocks }, (_, block) => block))
   const tables = counts.map(count => blocks.splice(0, count))
+  for (const { sequences: [first = 0, ...others], keys } of alike) {
+    for (const other of others) tables[other]?.splice(0, keys / blockSize, ...tables[first]?.slice(0, keys / blockSize) ?? [])
+  }
   const shape = { numBlocks, blockSize, numKVHeads, headDim }
   const cache = new Float64Array(pagedKVLength(shape)).fill(NaN)
   lengths.forEach((length, i) => {
@@ -112,4 +119,41 @@ export function singlesOf (scene: Scene, chunks: readonly Chunk[], splitKeys: nu
       return { ...single, tokenRow, partial: numSplits - splits }
     })
   return { singles, mostSplits, numSplits }
+}
+
+export interface Grouped {
+  readonly singles: SingleRecord[]
+  readonly groups: GroupRecord[]
+  /** Most splits of any row's own keys, and partial results of all rows. */
+  readonly mostSplits: number
+  readonly numPartials: number
+}
+
+/**
+ * The last token of every sequence, row i being sequence i: those of `alike` in groups of at most `size` that attend their first keys
+ * together, the others by themselves. Single rows stand last sequence first, as far as groups let them.
+ */
+export function groupedSingles (scene: Scene, alike: readonly Alike[], { splitKeys, groupKeys, size }: { readonly splitKeys: number, readonly groupKeys: number, readonly size: number }): Grouped {
+  const { offsets } = tableWords(scene)
+  const singles: SingleRecord[] = []
+  const groups: GroupRecord[] = []
+  let numPartials = 0
+  let mostSplits = 0
+  const add = (sequence: number, prefix: number): void => {
+    const context = scene.lengths[sequence] ?? 0
+    const splits = Math.ceil((context - prefix) / splitKeys)
+    singles.push({ tokenRow: sequence, table: offsets[sequence] ?? 0, context, partial: numPartials, prefix })
+    numPartials += splits + Math.ceil(prefix / groupKeys)
+    mostSplits = Math.max(mostSplits, splits)
+  }
+  const inGroup = new Set(alike.flatMap(({ sequences }) => sequences))
+  scene.lengths.map((_, sequence) => sequence).reverse().filter(sequence => !inGroup.has(sequence)).forEach(sequence => { add(sequence, 0) })
+  for (const { sequences, keys } of alike) {
+    for (let at = 0; at < sequences.length; at += size) {
+      const members = sequences.slice(at, at + size).reverse()
+      for (let start = 0; start < keys; start += groupKeys) groups.push({ firstSingle: singles.length, count: members.length, start, end: Math.min(start + groupKeys, keys) })
+      for (const member of members) add(member, keys)
+    }
+  }
+  return { singles, groups, mostSplits, numPartials }
 }

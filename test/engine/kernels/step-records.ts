@@ -3,7 +3,9 @@
  * against the layout, and so is the packer.
  */
 export interface TokenRecord { readonly token: number, readonly stateRow: number, readonly position: number, readonly slot: number }
-export interface SingleRecord { readonly tokenRow: number, readonly table: number, readonly context: number, readonly partial: number }
+/** `prefix`: keys attended with others; default 0. */
+export interface SingleRecord { readonly tokenRow: number, readonly table: number, readonly context: number, readonly partial: number, readonly prefix?: number }
+export interface GroupRecord { readonly firstSingle: number, readonly count: number, readonly start: number, readonly end: number }
 export interface TileRecord { readonly firstRow: number, readonly count: number, readonly table: number, readonly startPosition: number }
 
 export interface LogitRecord {
@@ -28,10 +30,13 @@ export interface LogitRecord {
 }
 
 export interface StepRecords {
-  /** Keys of a split of single rows; default 128. */
+  /** Own keys of a split of single rows; default 128. */
   readonly splitKeys?: number
+  /** Keys of a group record at most; default 128. */
+  readonly groupKeys?: number
   readonly tokens?: readonly TokenRecord[]
   readonly singles?: readonly SingleRecord[]
+  readonly groups?: readonly GroupRecord[]
   readonly tiles?: readonly TileRecord[]
   readonly logitRows?: readonly LogitRecord[]
   /** Block tables one behind the other; records hold word offsets into this list. */
@@ -71,8 +76,8 @@ export const plainLogitRow: LogitRecord = {
 }
 
 /** Sections stand in another order than the packer's and apart from each other: kernels must follow the header. */
-export function stepWords ({ splitKeys = 128, tokens = [], singles = [], tiles = [], logitRows = [], tables = [] }: StepRecords): Uint32Array {
-  const words: number[] = new Array(12).fill(0)
+export function stepWords ({ splitKeys = 128, groupKeys = 128, tokens = [], singles = [], groups = [], tiles = [], logitRows = [], tables = [] }: StepRecords): Uint32Array {
+  const words: number[] = new Array(16).fill(0)
   const section = (records: readonly number[]): number => {
     words.push(...GAP)
     const at = words.length
@@ -95,12 +100,14 @@ export function stepWords ({ splitKeys = 128, tokens = [], singles = [], tiles =
   const rowsAt = section(rows)
   const tilesAt = section(tiles.flatMap(tile => [tile.firstRow, tile.count, tile.table, tile.startPosition]))
   const tablesAt = section([0xbad, ...tables]) + 1
-  const singlesAt = section(singles.flatMap(single => [single.tokenRow, single.table, single.context, single.partial]))
+  const singlesAt = section(singles.flatMap(single => [single.tokenRow, single.table, single.context, single.partial, single.prefix ?? 0, 0xbad, 0xbad, 0xbad]))
+  const groupsAt = section(groups.flatMap(group => [group.firstSingle, group.count, group.start, group.end]))
   const tokensAt = section(tokens.flatMap(token => [token.token, token.stateRow, token.position, token.slot]))
-  words.splice(0, 12,
+  words.splice(0, 16,
     tokens.length, singles.length, tiles.length, logitRows.length,
     tokensAt / 4, singlesAt / 4, tilesAt / 4, rowsAt / 4,
-    tablesAt, biasAt, splitKeys, 0)
+    tablesAt, biasAt, splitKeys, 0,
+    groups.length, groupsAt / 4, groupKeys, 0)
   return Uint32Array.from(words)
 }
 

@@ -8,7 +8,7 @@ import { DEVICE_TOKEN, bitsOf } from '../kernels/step-records.ts'
 import { greedy } from './sequence-driver.ts'
 
 const limits: RunnerLimits = { maxBatchedTokens: 1000, maxSequences: 4, maxLogitRows: 8, maxModelLen: 2000, numKVBlocks: 500, blockSize: 4, vocabSize: 100 }
-const layout = { tileTokens: 4, splitKeys: () => 128, partialSplits: 6 }
+const layout = { tileTokens: 4, split: () => ({ keys: 128, subgroups: 1 }), partialSplits: 6, groups: undefined }
 
 function aSequence (change: Partial<ForwardSequence> = {}): ForwardSequence {
   return {
@@ -29,12 +29,13 @@ const aBatch = (...sequences: ForwardSequence[]): ForwardBatch => ({ step: 3, se
 const blocks = (count: number): ForwardSequence['blockTable'] => Array.from({ length: count }, (_, i) => blockId((i * 7) % limits.numKVBlocks))
 
 /** The step buffer read back by the letter of wgsl/step_inputs.wgsl. */
-function unpack (words: Uint32Array): { tokens: number[][], singles: number[][], tiles: number[][], rows: number[][], table: (at: number) => number | undefined, bias: (at: number) => number | undefined } {
-  const [tokens = 0, singles = 0, tiles = 0, rows = 0, tokensAt = 0, singlesAt = 0, tilesAt = 0, rowsAt = 0, tablesAt = 0, biasAt = 0] = words
+function unpack (words: Uint32Array): { tokens: number[][], singles: number[][], groups: number[][], tiles: number[][], rows: number[][], table: (at: number) => number | undefined, bias: (at: number) => number | undefined } {
+  const [tokens = 0, singles = 0, tiles = 0, rows = 0, tokensAt = 0, singlesAt = 0, tilesAt = 0, rowsAt = 0, tablesAt = 0, biasAt = 0, , , groups = 0, groupsAt = 0] = words
   const records = (vector: number, count: number, size: number): number[][] => Array.from({ length: count }, (_, i) => [...words.slice(4 * vector + size * i, 4 * vector + size * (i + 1))])
   return {
     tokens: records(tokensAt, tokens, 4),
-    singles: records(singlesAt, singles, 4),
+    singles: records(singlesAt, singles, 8),
+    groups: records(groupsAt, groups, 4),
     tiles: records(tilesAt, tiles, 4),
     rows: records(rowsAt, rows, 16),
     table: at => words[tablesAt + at],
@@ -47,7 +48,7 @@ t.test('a chunk and a decode lie side by side: tokens with their slots, a tile p
     aSequence({ stateRow: 2, tokens: [10, 11, 12, 13, 14, 15], startPosition: 3, sampling: undefined }),
     aSequence({ id: sequenceId('d'), stateRow: 1, tokens: undefined, startPosition: 9, blockTable: [1, 2, 4].map(blockId) })
   ))
-  t.strictSame(shape, { tokens: 7, singles: 1, splits: 1, tiles: 2, logitRows: 1 })
+  t.strictSame(shape, { tokens: 7, singles: 1, splits: 1, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 2, logitRows: 1 })
   const { tokens, singles, tiles, rows, table } = unpack(words)
   t.strictSame(tokens, [
     [10, 2, 3, 7 * 4 + 3], [11, 2, 4, 3 * 4], [12, 2, 5, 3 * 4 + 1], [13, 2, 6, 3 * 4 + 2], [14, 2, 7, 3 * 4 + 3], [15, 2, 8, 9 * 4],
@@ -94,7 +95,7 @@ t.test('lone tokens beyond the room for partial results become tiles', async t =
   const contexts = [2 * attentionSplit, 2 * attentionSplit + 1, attentionSplit, 1]
   t.same(contexts.map(splits), [2, 3, 1, 1])
   const { shape, words } = new StepPacker(limits, layout).pack(aBatch(...contexts.map((context, i) => long(String(i), context))))
-  t.strictSame(shape, { tokens: 4, singles: 3, splits: 3, tiles: 1, logitRows: 4 })
+  t.strictSame(shape, { tokens: 4, singles: 3, splits: 3, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 1, logitRows: 4 })
   const { singles, tiles } = unpack(words)
   t.strictSame(singles.map(([row, , context, partial]) => [row, context, partial]), [[0, contexts[0], 0], [1, contexts[1], 2], [2, contexts[2], 5]])
   t.strictSame(tiles.map(([row, count, , start]) => [row, count, start]), [[3, 1, 0]])
@@ -102,7 +103,7 @@ t.test('lone tokens beyond the room for partial results become tiles', async t =
 
 t.test('the batch chooses the keys of a split once, by its lone tokens and the longest of their contexts', async t => {
   const asked: Array<readonly [number, number]> = []
-  const packer = new StepPacker(limits, { ...layout, partialSplits: 12, splitKeys: (singles, longest) => { asked.push([singles, longest]); return 32 * singles } })
+  const packer = new StepPacker(limits, { ...layout, partialSplits: 12, split: (singles, longest) => { asked.push([singles, longest]); return { keys: 32 * singles, subgroups: singles } } })
   const lone = (row: number, context: number, change: Partial<ForwardSequence> = {}): ForwardSequence =>
     aSequence({ id: sequenceId(`${row}`), stateRow: row, tokens: undefined, startPosition: context - 1, blockTable: blocks(Math.ceil(context / 4)), ...change })
   // The chunk is longer than any; a lone token of a prompt counts like one that is decoded.
@@ -112,12 +113,43 @@ t.test('the batch chooses the keys of a split once, by its lone tokens and the l
   t.equal(words[10], 96, 'in the header')
   const { singles } = unpack(words)
   t.strictSame(singles.map(([row, , context, partial]) => [row, context, partial]), [[0, 64, 0], [3, 65, 1], [4, 129, 2]], 'records count splits of 96 keys')
-  t.strictSame(shape, { tokens: 5, singles: 3, splits: 2, tiles: 1, logitRows: 4 })
+  t.strictSame(shape, { tokens: 5, singles: 3, splits: 2, splitSubgroups: 3, groups: 0, groupSize: 0, tiles: 1, logitRows: 4 })
+})
+
+const grouping = { sizes: [2, 4], unit: 8, leastMembers: 2, leastKeys: 8, leastSavedKeys: 0, windows: [{ window: Infinity, share: 1 }], partKeys: () => 16 }
+
+t.test('decodes that begin with the same blocks stand first, and each part of their prefix is a record', async t => {
+  const decode = (row: number, table: readonly number[], context: number): ForwardSequence =>
+    aSequence({ id: sequenceId(`${row}`), stateRow: row, tokens: undefined, startPosition: context - 1, blockTable: table.map(blockId) })
+  const beginning = Array.from({ length: 10 }, (_, i) => 100 + i)
+  const packer = new StepPacker(limits, { ...layout, split: () => ({ keys: 32, subgroups: 1 }), partialSplits: 100, groups: grouping })
+  const { shape, words } = packer.pack(aBatch(
+    decode(0, [1, 2], 8), aSequence({ id: sequenceId('chunk'), stateRow: 1, tokens: [3, 4], startPosition: 0, blockTable: [blockId(9)] }),
+    decode(2, [...beginning, 11], 41), decode(3, [...beginning, 12, 13], 46)
+  ))
+  t.strictSame(shape, { tokens: 5, singles: 3, splits: 1, splitSubgroups: 1, groups: 3, groupSize: 2, tiles: 1, logitRows: 4 })
+  t.equal(words[14], 16, 'keys of a part, in the header')
+  const { singles, groups, tiles, table } = unpack(words)
+  t.strictSame(groups, [[0, 2, 0, 16], [0, 2, 16, 32], [0, 2, 32, 40]])
+  t.strictSame(singles.map(([row, , context, partial, prefix]) => [row, context, partial, prefix]), [[3, 41, 0, 40], [4, 46, 4, 40], [0, 8, 8, 0]], 'three parts and a split each')
+  t.strictSame(singles.slice(0, 2).map(([, at = NaN]) => [0, 9, 10].map(i => table(at + i))), [[100, 109, 11], [100, 109, 12]], 'each with its whole table')
+  t.strictSame(tiles, [[1, 2, 2, 0]])
+})
+
+t.test('grids are rounded up, so that few steps are recorded anew as sequences grow', async t => {
+  const packer = new StepPacker(limits, { ...layout, partialSplits: 1000, split: () => ({ keys: 16, subgroups: 1 }), groups: grouping })
+  const shapes = new Set<string>()
+  for (let context = 400; context < 1900; context++) {
+    const { shape } = packer.pack(aBatch(aSequence({ tokens: [1], startPosition: context - 1, blockTable: blocks(Math.ceil(context / 4)) })))
+    t.ok(shape.splits >= Math.ceil(context / 16) && shape.splits <= Math.ceil(context / 16) * 1.25, `${context}: ${shape.splits}`)
+    shapes.add(JSON.stringify(shape))
+  }
+  t.ok(shapes.size <= 12, `${shapes.size} shapes of 1,500 contexts`)
 })
 
 t.test('splits of another size in the next step leave nothing of the last one behind', async t => {
   let keys = 32
-  const packer = new StepPacker(limits, { ...layout, splitKeys: () => keys })
+  const packer = new StepPacker(limits, { ...layout, split: () => ({ keys, subgroups: 1 }) })
   const batch = aBatch(aSequence({ tokens: [1], startPosition: 191, blockTable: blocks(48) }), aSequence({ id: sequenceId('b'), stateRow: 1, tokens: [1], startPosition: 31, blockTable: blocks(8) }))
   for (const [own, splits, singles, tiles] of [[32, 6, 1, 1], [64, 3, 2, 0], [192, 1, 2, 0], [32, 6, 1, 1]] as const) {
     keys = own
@@ -128,7 +160,7 @@ t.test('splits of another size in the next step leave nothing of the last one be
 })
 
 t.test('a step without lone tokens still says how many keys a split has', async t => {
-  const packer = new StepPacker(limits, { ...layout, splitKeys: (singles, longest) => 32 + singles + longest })
+  const packer = new StepPacker(limits, { ...layout, split: (singles, longest) => ({ keys: 32 + singles + longest, subgroups: 1 }) })
   const { shape, words } = packer.pack(aBatch(aSequence({ tokens: [1, 2, 3] })))
   t.strictSame([words[10], shape.singles, shape.splits], [32, 0, 0])
 })
@@ -139,6 +171,11 @@ t.test('the largest batch fits the words that were promised', async t => {
   const logitBias = Array.from({ length: 1024 }, (_, i) => [i % 100, 1] as const)
   const { words } = packer.pack(aBatch(...[0, 1, 2, 3].map(i => aSequence({ id: sequenceId(`${i}`), stateRow: i, tokens: new Array(10).fill(1), startPosition: 54, blockTable: blocks(16), sampling: { ...greedy, logitBias }, scoreTargets: [1], numScoreLogprobs: 20 }))))
   t.ok(words.length <= packer.maxWords, `${words.length} of ${packer.maxWords} words`)
+  const many = { ...tight, maxBatchedTokens: 4 }
+  const sharing = new StepPacker(many, { ...layout, partialSplits: 1000, groups: { ...grouping, sizes: [1], leastKeys: 8, partKeys: () => 8 } })
+  const grouped = sharing.pack(aBatch(...[0, 1, 2, 3].map(i => aSequence({ id: sequenceId(`${i}`), stateRow: i, tokens: undefined, startPosition: 63, blockTable: blocks(16), sampling: { ...greedy, logitBias } }))))
+  t.equal(grouped.shape.groups, 28, 'seven parts each')
+  t.ok(grouped.words.length <= sharing.maxWords, `${grouped.words.length} of ${sharing.maxWords} words`)
 })
 
 t.test('whatever breaks the contract is refused, and the packer goes on', async t => {
@@ -173,7 +210,7 @@ t.test('whatever breaks the contract is refused, and the packer goes on', async 
     const moves = [{ from: blockId(from), to: blockId(to), direction: 'copy-on-write' }] as const
     t.throws(() => packer.pack({ ...aBatch(aSequence()), moves }), { code: 'ENGINE_INVALID_BATCH', message: /copies block/ })
   }
-  t.strictSame(packer.pack(aBatch(aSequence())).shape, { tokens: 1, singles: 1, splits: 1, tiles: 0, logitRows: 1 })
+  t.strictSame(packer.pack(aBatch(aSequence())).shape, { tokens: 1, singles: 1, splits: 1, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 0, logitRows: 1 })
 })
 
 t.test('only a changed penalty needs counts', async t => {

@@ -32,6 +32,19 @@ export function decodeBatch (numSequences: number, context: number, limits: Batc
   return batch(Array.from({ length: numSequences }, (_, row) => ({ ...sequence(row, numSequences, 1, context, limits), sampling: greedySampling })))
 }
 
+/** How sequences begin alike: so many of them each share the blocks of their first `keys` keys. */
+export interface SharedKeys { readonly keys: number, readonly degree: number }
+
+/** As `decodeBatch`, but neighbours share their first whole blocks. No block is left out: what is read comes to what is allocated. */
+export function sharingBatch (numSequences: number, context: number, { keys, degree }: SharedKeys, limits: BatchLimits): ForwardBatch {
+  const shared = Math.floor(keys / limits.blockSize)
+  const firstOwn = shared * Math.ceil(numSequences / degree)
+  return batch(decodeBatch(numSequences, context, limits).sequences.map((own, row) => ({
+    ...own,
+    blockTable: own.blockTable.map((_, block) => blockId(block < shared ? Math.floor(row / degree) * shared + block : firstOwn + (block - shared) * numSequences + row))
+  })))
+}
+
 function batch (sequences: readonly ForwardSequence[]): ForwardBatch {
   return { step: 0, moves: [], sequences }
 }

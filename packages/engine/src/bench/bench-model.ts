@@ -37,6 +37,8 @@ export interface StepRequest {
   readonly layer: LayerConfig
   /** Caches of keys and values to go through in turn; with more of them than layers, layers repeat. */
   readonly kvCopies: number
+  /** Whether keys that sequences share are attended together, however few; undefined: as in the engine. */
+  readonly together?: boolean | undefined
 }
 
 export interface BenchModelOptions {
@@ -62,12 +64,17 @@ interface BenchModelParts {
 export class BenchModel {
   readonly limits: RunnerLimits
   readonly #parts: BenchModelParts
-  readonly #packer: StepPacker
+  readonly #packers: Readonly<Record<'asEver' | 'together' | 'apart', StepPacker>>
 
   private constructor (parts: BenchModelParts, limits: RunnerLimits) {
     this.#parts = parts
     this.limits = limits
-    this.#packer = new StepPacker(limits, parts.plan.stepLayout)
+    const { groups, ...layout } = parts.plan.stepLayout
+    this.#packers = {
+      asEver: new StepPacker(limits, parts.plan.stepLayout),
+      together: new StepPacker(limits, { ...layout, groups: groups === undefined ? undefined : { ...groups, leastSavedKeys: 0 } }),
+      apart: new StepPacker(limits, { ...layout, groups: undefined })
+    }
   }
 
   /** @throws OutOfDeviceMemoryError */
@@ -96,9 +103,9 @@ export class BenchModel {
    * Records a step and runs it once. Its dispatches stay valid until the next step.
    * @throws InvalidBatchError, OutOfDeviceMemoryError
    */
-  async step ({ batch, layer, kvCopies }: StepRequest): Promise<BenchStep> {
+  async step ({ batch, layer, kvCopies, together }: StepRequest): Promise<BenchStep> {
     const { gpu, pipelines, config, plan, products, workspace: { buffers, rotations, experts } } = this.#parts
-    const { shape, words } = this.#packer.pack(batch)
+    const { shape, words } = this.#packers[together === undefined ? 'asEver' : together ? 'together' : 'apart'].pack(batch)
     gpu.queue.writeBuffer(buffers.step, 0, words)
     const kv: GPUBuffer[] = []
     const free = (): void => { for (const buffer of kv) buffer.destroy() }

@@ -1,4 +1,5 @@
 import type { AdapterReport, EngineOptions, StorageType } from '../engine.ts'
+import type { SharedKeys } from './bench-batches.ts'
 
 /** `linear`: products with weights. `attention`: tiles, splits and their merge. `rowwise`: norms, rotation, embedding. `sampling`: from logits to tokens. */
 export type KernelKind = 'linear' | 'attention' | 'rowwise' | 'sampling'
@@ -14,6 +15,8 @@ export interface KernelBenchPlan {
   readonly contexts: readonly number[]
   /** Sequences that decode together, for `attention` and `sampling`. */
   readonly batches: readonly number[]
+  /** For `attention`: sequences that begin alike, measured with these keys attended together and apart, wherever contexts are longer. Undefined: none. */
+  readonly shared: SharedKeys | undefined
   readonly dtype: EngineOptions['dtype']
   readonly deterministic: boolean
   /** As in EngineOptions: which kernels are chosen, when they have been measured. */
@@ -50,6 +53,8 @@ export interface KernelMeasurement {
   readonly context: number | undefined
   /** Keys a query sees at most; undefined: all before it. */
   readonly window: number | undefined
+  /** What sequences share, and whether they attend it together; undefined: nothing. */
+  readonly shared: (SharedKeys & { readonly together: boolean }) | undefined
   /** Of the weight, gate and up projections counted as one; linear only. */
   readonly weight: { readonly outputs: number, readonly inputs: number } | undefined
   /** Why it was not measured; the numbers are then zeros. */

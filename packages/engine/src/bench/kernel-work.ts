@@ -2,6 +2,7 @@ import type { ForwardBatch } from '../contract.ts'
 import type { StorageType } from '../engine.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import type { StepShape } from '../step-inputs.ts'
+import type { SharedKeys } from './bench-batches.ts'
 
 /** What a kernel must do: operands and results in bytes, each counted once, and floating-point operations. */
 export interface KernelWork {
@@ -35,6 +36,18 @@ export function attendedKeys ({ sequences }: Pick<ForwardBatch, 'sequences'>, wi
     for (let i = 0; i < length; i++) pairs += Math.min(startPosition + i + 1, window)
   }
   return { keys, pairs }
+}
+
+/**
+ * The same where sequences share their first keys: what groups attend, what is left to each, and all of it.
+ * @param numSequences that decode the last token of `context`
+ */
+export function sharedWork (numSequences: number, context: number, { keys, degree }: SharedKeys, window = Infinity): Readonly<Record<'together' | 'own' | 'all', AttendedKeys>> {
+  const seen = Math.min(context, window)
+  const own = Math.min(seen, context - keys)
+  const together = { keys: Math.ceil(numSequences / degree) * (seen - own), pairs: numSequences * (seen - own) }
+  const alone = { keys: numSequences * own, pairs: numSequences * own }
+  return { together, own: alone, all: { keys: together.keys + alone.keys, pairs: together.pairs + alone.pairs } }
 }
 
 /**
@@ -73,6 +86,7 @@ const known: Readonly<Record<string, (step: StepWork) => KernelWork>> = {
   head: step => product('head', step.shape.logitRows, 4, step),
 
   attention_tile: attention,
+  attention_group: attention,
   attention_split: attention,
   attention_reduce: ({ config: { numHeads, headDim }, shape: { singles, splits }, activation }) =>
     moved(singles * numHeads * (splits * (4 * headDim + 8) + size(activation) * headDim)),

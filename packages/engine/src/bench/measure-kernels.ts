@@ -3,10 +3,11 @@ import type { StorageType } from '../engine.ts'
 import { OutOfDeviceMemoryError } from '../errors.ts'
 import type { Dispatch } from '../kernels/command-list.ts'
 import type { LayerConfig, ModelConfig } from '../models/model-config.ts'
-import { decodeBatch, promptBatch, rowsBatch } from './bench-batches.ts'
+import { decodeBatch, promptBatch, rowsBatch, sharingBatch } from './bench-batches.ts'
 import type { BenchModel, BenchStep } from './bench-model.ts'
 import type { KernelBenchPlan, KernelKind, KernelMeasurement } from './kernel-bench.ts'
-import { attendedKeys, kernelWork, linearOf, linearSizes } from './kernel-work.ts'
+import { attendedKeys, kernelWork, linearOf, linearSizes, sharedWork } from './kernel-work.ts'
+import type { AttendedKeys } from './kernel-work.ts'
 import type { PassTimer } from '../device/pass-timer.ts'
 
 export interface KernelSubject {
@@ -30,6 +31,7 @@ interface KernelCase {
   readonly detail: string
   readonly rows: number
   readonly context: number | undefined
+  readonly shared?: KernelMeasurement['shared']
   readonly kinds: readonly KernelKind[]
 }
 
@@ -73,6 +75,7 @@ function casesOf ({ plan, layers, model: { limits } }: KernelSubject): readonly 
         cases.push({ batch: promptBatch(tokens, context, limits), layer, detail: `attention of a prompt of ${context}`, rows: tokens, context, kinds: ['attention'] })
         for (const batch of plan.batches) {
           cases.push({ batch: decodeBatch(batch, context, limits), layer, detail: `attention of ${batch} sequences at ${context}`, rows: batch, context, kinds: ['attention'] })
+          cases.push(...sharingCases(plan, batch, context, layer, limits))
         }
       }
     }
@@ -83,16 +86,25 @@ function casesOf ({ plan, layers, model: { limits } }: KernelSubject): readonly 
   return cases
 }
 
+/** The same sequences twice, beside those that share nothing: apart they find in a cache what others have read. */
+function sharingCases ({ shared }: KernelBenchPlan, rows: number, context: number, layer: LayerConfig, limits: KernelSubject['model']['limits']): readonly KernelCase[] {
+  if (shared === undefined || shared.keys >= context || rows < 2) return []
+  const batch = sharingBatch(rows, context, shared, limits)
+  return [true, false].map(together => ({
+    batch, layer, detail: `attention of ${rows} sequences at ${context}, ${together ? 'together' : 'apart'}`, rows, context, shared: { ...shared, together }, kinds: ['attention'] as const
+  }))
+}
+
 async function measureCase (subject: KernelSubject, kernelCase: KernelCase): Promise<readonly KernelMeasurement[]> {
-  const { batch, layer, kinds, rows, context } = kernelCase
-  const named = { rows, context, window: context === undefined ? undefined : layer.window }
+  const { batch, layer, kinds, rows, context, shared } = kernelCase
+  const named = { rows, context, shared, window: context === undefined ? undefined : layer.window }
   try {
-    using step = await subject.model.step({ batch, layer, kvCopies: kvCopies(subject, kernelCase) })
+    using step = await subject.model.step({ batch, layer, kvCopies: kvCopies(subject, kernelCase), together: shared?.together })
     const measured: KernelMeasurement[] = []
     for (const label of labelsOf(subject, step, kinds)) {
       const units = step.units(label)
       const { storage, activation, config } = subject
-      const work = kernelWork(label, { config, shape: step.shape, attended: attendedKeys(batch, layer.window), storage, activation })
+      const work = kernelWork(label, { config, shape: step.shape, attended: attendedIn(kernelCase, label, step.shape.groups > 0), storage, activation })
       measured.push({
         kind: kindOf(label),
         label,
@@ -113,6 +125,13 @@ async function measureCase (subject: KernelSubject, kernelCase: KernelCase): Pro
     if (!(error instanceof OutOfDeviceMemoryError)) throw error
     return kinds.map(kind => ({ kind, label: kind, ...named, weight: undefined, skipped: `no room for ${error.details.label} (${(error.details.bytes / 1e9).toFixed(1)} GB)`, ...NOT_MEASURED }))
   }
+}
+
+/** What a dispatch attends: of shared keys, all of a step's kernels do a part. */
+function attendedIn ({ batch, layer, rows, context = 0, shared }: KernelCase, label: string, grouped: boolean): AttendedKeys {
+  if (shared === undefined) return attendedKeys(batch, layer.window)
+  const { together, own, all } = sharedWork(rows, context, shared, layer.window)
+  return label === 'attention_group' ? together : grouped ? own : all
 }
 
 /** Keys and values are what attention reads; nothing else depends on them. */

@@ -51,7 +51,7 @@ export interface ActivationBuffers {
 const MAX_PARTIAL_BYTES = 128 << 20
 
 /** A few long sequences are cut into more splits than whole ones of `attentionSplit`: as many workgroups as attention-plan.ts ever asks for. */
-const MOST_WORKGROUPS = 1024
+const MOST_WORKGROUPS = 2048
 
 /** Splits that the partial buffers hold. */
 export function partialSplits (config: ModelConfig, limits: Pick<RunnerLimits, 'maxModelLen' | 'maxSequences'>, maxBindingBytes: number): number {

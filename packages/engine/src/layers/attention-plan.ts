@@ -2,21 +2,26 @@ import type { DeviceCapabilities } from '../device/device-capabilities.ts'
 import type { StorageType } from '../engine.ts'
 import { UnsupportedModelError } from '../errors.ts'
 import { attentionSplit } from '../kernels/attention/attention-order.ts'
-import { attentionMmaRun, attentionMmaSplitBytes } from '../kernels/attention/attention-mma-split.ts'
-import type { AttentionMmaSplitShape } from '../kernels/attention/attention-mma-split.ts'
+import { attentionGroupBytes } from '../kernels/attention/attention-group.ts'
+import { attentionMmaRun } from '../kernels/attention/attention-mma.ts'
+import { attentionMmaGroupBytes } from '../kernels/attention/attention-mma-group.ts'
+import type { AttentionMmaGroupShape } from '../kernels/attention/attention-mma-group.ts'
 import { attentionMmaTileBytes } from '../kernels/attention/attention-mma-tile.ts'
 import type { AttentionMmaTileShape } from '../kernels/attention/attention-mma-tile.ts'
 import { attentionSplitBytes } from '../kernels/attention/attention-split.ts'
+import type { AttentionTileShape } from '../kernels/attention/attention-rows.ts'
 import { attentionTileBytes } from '../kernels/attention/attention-tile.ts'
-import type { AttentionTileShape } from '../kernels/attention/attention-tile.ts'
+import { attentionVectorBytes } from '../kernels/attention/attention-vector.ts'
+import type { AttentionVectorShape } from '../kernels/attention/attention-vector.ts'
 import type { ModelConfig } from '../models/model-config.ts'
+import type { Split } from '../single-rows.ts'
 
-/** Which kernels attend, and how a step's rows are cut for them. */
+/** Which kernels attend, and how a step's rows are cut for them. `groups`: for rows that begin alike, variants by how many of them they take, ascending. */
 export type AttentionPlan =
   /** One order of summation, whatever the batch: attention-order.ts. */
-  | { readonly type: 'ordered', readonly tile: AttentionTileShape }
-  /** On tensor cores, cut as suits the batch. */
-  | { readonly type: 'matrix', readonly tile: AttentionMmaTileShape, readonly split: AttentionMmaSplitShape }
+  | { readonly type: 'ordered', readonly tile: AttentionTileShape, readonly groups: readonly AttentionTileShape[] }
+  /** Whatever is fastest, cut as suits the batch: tensor cores where there are many queries, several subgroups a workgroup where there is one (`splits`, ascending). */
+  | { readonly type: 'matrix', readonly tile: AttentionMmaTileShape, readonly splits: readonly AttentionVectorShape[], readonly groups: readonly AttentionMmaGroupShape[] }
 
 /** Query rows an ordered tile serves at most: keys and values are reused by all of them. */
 const TILE_ROWS = 32
@@ -24,11 +29,26 @@ const TILE_ROWS = 32
 /** Most subgroups of a matrix tile. */
 const TILE_SUBGROUPS = 8
 
+/** Query rows that an ordered group has room for: fewer than a tile, since those that it lacks are computed all the same. */
+const GROUP_ROWS = 16
+
+/** Subgroups of a matrix group, each for 16 columns; they share what they read through the cache, and all wait for each other. */
+const GROUP_SUBGROUPS = [1, 2, 4]
+
+/** Subgroups that a single token's workgroup may have. */
+const SPLIT_SUBGROUPS = [1, 2, 4, 8]
+
+/** Subgroups over all single tokens that fill a device, some fifteen for each of its processors; measured on an H200 (docs/decisions/2026-11-26-attention-of-single-tokens.md). */
+const FULL_SUBGROUPS = 2048
+
+/** Keys that a subgroup attends before another split, whose merge is one more dispatch, would be faster. */
+const OWN_KEYS = 192
+
 /**
- * Workgroups of one subgroup that run side by side; one more than fit costs as much as another round of all. Measured on an H100
+ * Workgroups of a group, of one subgroup, that run side by side; one more than fit costs as much as another round of all. Measured on an H100
  * (docs/decisions/2026-11-26-attention-on-tensor-cores.md): registers for a head of 128 halve them.
  */
-function workgroupSlots (headDim: number): number {
+export function workgroupSlots (headDim: number): number {
   return headDim > 64 ? 512 : 1024
 }
 
@@ -37,14 +57,26 @@ export function tileTokens (plan: AttentionPlan): number {
   return plan.type === 'ordered' ? plan.tile.queries : 16 * plan.tile.tokenTiles
 }
 
-/** Keys that one workgroup attends for a single row, in a step of `singles` such rows of at most `longest` keys. */
-export function splitKeys (plan: AttentionPlan, numKVHeads: number): (singles: number, longest: number) => number {
-  if (plan.type === 'ordered') return () => attentionSplit
-  const slots = workgroupSlots(plan.split.headDim)
+/** How a step cuts the keys of `singles` rows of at most `longest` keys that they do not share. */
+export function chooseSplit (plan: AttentionPlan, numKVHeads: number): (singles: number, longest: number) => Split {
+  if (plan.type === 'ordered') return () => ({ keys: attentionSplit, subgroups: 1 })
+  const most = plan.splits.at(-1)?.subgroups ?? 1
   return (singles, longest) => {
-    const splits = Math.max(1, Math.floor(slots / Math.max(1, singles * numKVHeads)))
-    return attentionMmaRun * Math.max(1, Math.ceil(longest / splits / attentionMmaRun))
+    const rows = Math.max(1, singles) * numKVHeads
+    const runs = Math.max(1, Math.ceil(longest / attentionMmaRun))
+    const each = Math.max(1, Math.floor(FULL_SUBGROUPS / rows))
+    // A few rows are cut into many workgroups, which have a processor each.
+    const alone = rows < 64
+    const wanted = alone ? (runs > 32 ? 4 : 1) : Math.min(each, rows <= 128 ? 8 : 4)
+    const subgroups = Math.min(most, powerOfTwo(Math.min(wanted, runs)))
+    const splits = !alone && longest <= OWN_KEYS * subgroups ? 1 : Math.min(Math.ceil(runs / subgroups), Math.max(1, Math.floor(each / subgroups)))
+    return { keys: attentionMmaRun * Math.ceil(runs / splits), subgroups }
   }
+}
+
+/** The largest power of two that is not larger. */
+function powerOfTwo (count: number): number {
+  return 2 ** Math.floor(Math.log2(count))
 }
 
 /** Matrix attention wherever activations are the halves that tensor cores read and the model's heads fit its tiles. */
@@ -55,19 +87,27 @@ export function planAttention (
   { tensorCores, deterministic, blockSize }: { readonly tensorCores: boolean, readonly deterministic: boolean, readonly blockSize: number }
 ): AttentionPlan {
   const matrix = tensorCores && !deterministic && blockSize % 16 === 0 ? matrixShapes(config, capabilities) : undefined
-  return matrix ?? { type: 'ordered', tile: attentionTileShape(config, storage, capabilities) }
+  return matrix ?? orderedShapes(config, storage, capabilities)
+}
+
+function orderedShapes (config: ModelConfig, storage: StorageType, capabilities: DeviceCapabilities): AttentionPlan {
+  const tile = attentionTileShape(config, storage, capabilities)
+  const group = { ...tile, queries: Math.min(tile.queries, Math.floor(GROUP_ROWS / tile.group)) }
+  const fits = group.queries > 1 && attentionGroupBytes(group, storage === 'f16' ? 2 : 4) <= capabilities.maxWorkgroupBytes
+  return { type: 'ordered', tile, groups: fits ? [group] : [] }
 }
 
 function matrixShapes ({ numHeads, numKVHeads, headDim, attention }: ModelConfig, { maxWorkgroupBytes }: DeviceCapabilities): AttentionPlan | undefined {
   const group = numHeads / numKVHeads
-  if (headDim % 16 !== 0 || group > TILE_SUBGROUPS) return undefined
+  if (headDim % 16 !== 0 || headDim > 256 || group > TILE_SUBGROUPS) return undefined
   const shared = { headDim, group, capped: attention.softcap !== undefined, subgroup: 32 } as const
-  const split = { ...shared, subgroups: 1 }
+  const splits = SPLIT_SUBGROUPS.map(subgroups => ({ ...shared, subgroups })).filter(shape => attentionVectorBytes(shape) <= maxWorkgroupBytes)
+  const groups = GROUP_SUBGROUPS.map(subgroups => ({ ...shared, subgroups })).filter(shape => attentionMmaGroupBytes(shape) <= maxWorkgroupBytes)
   // Many query tokens first: keys and values are staged once for all of them.
   for (let tokenTiles = Math.max(1, Math.floor(TILE_SUBGROUPS / group)); tokenTiles >= 1; tokenTiles = Math.floor(tokenTiles / 2)) {
     for (const keys of [64, 32]) {
       const tile = { ...shared, tokenTiles, keys }
-      if (Math.max(attentionMmaTileBytes(tile), attentionMmaSplitBytes(split)) <= maxWorkgroupBytes) return { type: 'matrix', tile, split }
+      if (splits.length > 0 && attentionMmaTileBytes(tile) <= maxWorkgroupBytes) return { type: 'matrix', tile, splits, groups }
     }
   }
   return undefined

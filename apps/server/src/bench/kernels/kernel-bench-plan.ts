@@ -8,6 +8,8 @@ export interface KernelsFlags {
   readonly rows?: readonly number[]
   readonly contexts?: readonly number[]
   readonly batches?: readonly number[]
+  readonly prefix?: number
+  readonly degree: number
   readonly only: readonly KernelKind[]
   readonly dtype: KernelBenchPlan['dtype']
   readonly deterministic: boolean
@@ -29,6 +31,7 @@ export function kernelBenchPlan (flags: KernelsFlags, software: boolean): Omit<K
     rows: flags.rows ?? defaults.rows,
     contexts: flags.contexts ?? defaults.contexts,
     batches: flags.batches ?? defaults.batches,
+    shared: flags.prefix === undefined ? undefined : { keys: flags.prefix, degree: flags.degree },
     dtype: flags.dtype,
     deterministic: flags.deterministic,
     tune: flags.tune

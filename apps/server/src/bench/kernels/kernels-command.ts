@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import type { AdapterReport, KernelBench, KernelBenchReport } from '@daybreak/engine'
 import type { CommandContext } from '../../cli/command-context.ts'
 import { kernelCacheFolder } from '../../models/cache/index.ts'
-import { listOf, oneOf, wholeNumbers } from '../flag-values.ts'
+import { listOf, oneOf, wholeNumber, wholeNumbers } from '../flag-values.ts'
 import { ProgressLine } from '../progress-line.ts'
 import { KERNEL_KINDS, kernelBenchPlan } from './kernel-bench-plan.ts'
 import type { KernelsFlags } from './kernel-bench-plan.ts'
@@ -21,6 +21,8 @@ export function addKernelsCommand (bench: Command, context: CommandContext, open
     .option('--rows <counts>', 'rows of products, norms and rotation (default: 1,4,8,16,32,64,128,512,2048 [1,4,16])', wholeNumbers(1, 65_535))
     .option('--contexts <tokens>', 'tokens of a sequence, for attention (default: 576,2048 [64])', wholeNumbers(1, 10_000_000))
     .option('--batches <counts>', 'sequences that decode together, for attention and sampling (default: 1,32,128 [1,4])', wholeNumbers(1, 65_535))
+    .option('--prefix <tokens>', 'with sequences that begin alike, too: tokens that they share, attended together and apart, in contexts that are longer', wholeNumber(1, 10_000_000))
+    .option('--degree <count>', 'sequences that share one such beginning', wholeNumber(2, 65_535), 16)
     .addOption(new Option('--only <kinds>', `some of ${KERNEL_KINDS.join(', ')}`).argParser(listOf(KERNEL_KINDS)).default(KERNEL_KINDS, 'all'))
     .option('--dtype <type>', 'storage: auto, f16 or f32', oneOf(['auto', 'f16', 'f32']), 'auto')
     .option('--deterministic', 'only kernels whose order of summation is the same for every batch', false)

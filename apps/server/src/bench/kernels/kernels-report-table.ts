@@ -15,7 +15,7 @@ const TITLES: Readonly<Record<KernelKind, string>> = {
 /** What says which kernel at which size, by kind. */
 const NAMES: Readonly<Record<KernelKind, Readonly<Record<string, (row: KernelMeasurement) => string | number>>>> = {
   linear: { product: row => row.label, 'outputs × inputs': ({ weight }) => weight === undefined ? '' : `${weight.outputs} × ${weight.inputs}`, rows: row => row.rows },
-  attention: { kernel: row => row.label, rows: row => row.rows, context: row => row.context ?? '', window: row => row.window ?? '' },
+  attention: { kernel: row => row.label, rows: row => row.rows, context: row => row.context ?? '', window: row => row.window ?? '', shared: ({ shared }) => shared === undefined ? '' : `${shared.keys} by ${shared.degree}, ${shared.together ? 'together' : 'apart'}` },
   rowwise: { kernel: row => row.label, rows: row => row.rows },
   sampling: { kernel: row => row.label, rows: row => row.rows }
 }

@@ -36,8 +36,14 @@ export function vectorBound ({ rolled }: AttentionShape): string {
   return rolled ? 'VECTORS + step_zero()' : 'VECTORS'
 }
 
-/** Declarations and functions every attention kernel has; `rows` query rows a workgroup. */
-export function attentionPrelude (shape: AttentionShape, rows: number): string {
+/** Where row r's query stands when rows are consecutive tokens, the first at `first_position`; rows past the last repeat it. */
+const CONSECUTIVE = 'first_position + min(r / GROUP, last_row_token)'
+
+/**
+ * Declarations and functions every attention kernel has; `rows` query rows a workgroup.
+ * @param position of row r's query, as an expression of r, `first_position` and `last_row_token`
+ */
+export function attentionPrelude (shape: AttentionShape, rows: number, position = CONSECUTIVE): string {
   return `
 override NUM_KV_HEADS: u32;
 override BLOCK_SIZE: u32;
@@ -112,14 +118,14 @@ fn softmax_in_place(keys: u32, first_position: u32, last_row_token: u32, start: 
   workgroupBarrier();
 }
 
-/** Keys of the split at or before the query of row r; rows past the tile repeat its last token. */
+/** Keys of the split at or before the query of row r. */
 fn visible_keys(r: u32, keys: u32, first_position: u32, last_row_token: u32, start: u32) -> u32 {
-  return min(keys, max(first_position + min(r / GROUP, last_row_token) + 1u, start) - start);
+  return min(keys, max(${position} + 1u, start) - start);
 }
 
 /** Keys at the beginning of the split that lie before the window of row r's query; may exceed the split. */
 fn hidden_keys(r: u32, first_position: u32, last_row_token: u32, start: u32) -> u32 {
-  return max(window_start(first_position + min(r / GROUP, last_row_token)), start) - start;
+  return max(window_start(${position}), start) - start;
 }
 `
 }

@@ -10,7 +10,7 @@ export function attentionSplitBytes ({ headDim, group }: AttentionShape): number
 }
 
 /**
- * Attention of single query tokens, one workgroup per (128 keys, KV head, token); partial results for attention_reduce.
+ * Attention of single query tokens over their own keys, one workgroup per (128 keys, KV head, token); partial results for attention_reduce.
  *
  * q `[token][query head][D]` act, already scaled · kv `[block][k|v][kvHead][slot][D]` elem. All query heads of a KV head are served
  * together, so keys and values are read once. A thread scores a key; teams of D/4 threads each sum one (run of keys, row).
@@ -42,7 +42,8 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   if (wg.z >= num_singles()) { return; }
   let head = wg.y;
   let record = single_record(wg.z);
-  let start = wg.x * SPLIT;
+  // Keys before these are attended with others: attention-group.ts.
+  let start = record.prefix + wg.x * SPLIT;
   if (start >= record.context || start + SPLIT <= window_start(record.context - 1u)) { return; }
   let keys = min(SPLIT, record.context - start);
   find_blocks(record.table, start, keys, head, thread);
@@ -82,7 +83,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     var o = vec4<f32>(0.0);
     var l = 0.0;
     ${unroll(runs, n => `o += run_out[${n}u * ROWS * VECTORS + i]; l += run_sum[${n}u * ROWS + r];`)}
-    let at = ((record.partial + wg.x) * NUM_KV_HEADS + head) * GROUP + r;
+    let at = ((record.partial + start / SPLIT) * NUM_KV_HEADS + head) * GROUP + r;
     partial_out[at * VECTORS + i % VECTORS] = o;
     if (i % VECTORS == 0u) { partial_max_sum[at] = vec2<f32>(row_max[r], l); }
   }

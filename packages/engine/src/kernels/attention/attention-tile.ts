@@ -1,17 +1,8 @@
 import { defineKernel } from '../define-kernel.ts'
 import { unroll } from '../unroll.ts'
-import { attentionOverrides, attentionPrelude, attentionSplit, storedScore, vectorBound } from './attention-order.ts'
-import type { AttentionShape } from './attention-order.ts'
-
-export interface AttentionTileShape extends AttentionShape {
-  /** Query tokens a workgroup attends. */
-  readonly queries: number
-  /** Keys staged in workgroup memory at a time: 16, 32, 64 or 128. */
-  readonly staged: number
-}
-
-/** Most keys that one row of threads scores side by side. */
-const MOST_KEY_LANES = 64
+import { attentionOverrides, attentionPrelude, attentionSplit } from './attention-order.ts'
+import { attentionRows } from './attention-rows.ts'
+import type { AttentionTileShape } from './attention-rows.ts'
 
 /** Bytes of workgroup memory a tile kernel takes; `elemBytes` is the size of a stored key's element. */
 export function attentionTileBytes (shape: AttentionTileShape, elemBytes: number): number {
@@ -22,44 +13,14 @@ export function attentionTileBytes (shape: AttentionTileShape, elemBytes: number
 /**
  * Attention of a tile of consecutive query tokens over all their keys, one workgroup per (KV head, tile): finished output.
  *
- * Keys are staged through workgroup memory, rows padded by one vector so that neighbouring keys lie in different banks; a thread
- * scores one or two keys for eight rows at a time. Teams of D/4 threads sum values for their rows, four keys a load of p.
+ * Rows are attended split by split as in attention-rows.ts, and the splits merged on the way.
  * Summation order: attention-order.ts, the same as attention-split.ts with attention_reduce, bit for bit.
  * Bytes per split: 2·128·D·sizeof(elem) a workgroup; operations 4·128·D·queries·group.
  * @see FlashAttention-2 (tiling). Differs: block tables; exact maxima per split, so nothing is rescaled inside one.
  */
 export function attentionTileKernel (shape: AttentionTileShape) {
   const { headDim, group, threads, queries, staged } = shape
-  const rows = queries * group
-  const vectors = headDim / 4
-  const keyLanes = Math.min(MOST_KEY_LANES, staged)
-  const rowGroups = Math.max(1, Math.floor(threads / keyLanes))
-  const rowsInGroup = Math.ceil(rows / rowGroups)
-  const keysEach = staged / keyLanes
-  const teams = Math.floor(threads / vectors)
-  const own = Math.ceil(rows / teams)
-  const chunks = Array.from({ length: Math.ceil(rowsInGroup / 8) }, (_, c) => ({ first: 8 * c, count: Math.min(8, rowsInGroup - 8 * c) }))
-  const upTo = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
-  const axes = ['x', 'y', 'z', 'w']
-  const inRows = `team * ${own}u`
-
-  const scoreChunk = ({ first, count }: { first: number, count: number }): string => `
-        { // rows ${first} to ${first + count - 1} of this thread's group
-          ${upTo(keysEach).map(k => upTo(count).map(r => `var s_${k}_${r} = 0.0;`).join(' ')).join('\n          ')}
-          ${upTo(count).map(r => `let from_${r} = min(row_group * ${rowsInGroup}u + ${first + r}u, ROWS - 1u) * VECTORS;`).join('\n          ')}
-          for (var d = 0u; d < ${vectorBound(shape)}; d++) {
-            ${upTo(keysEach).map(k => `let key_${k} = vec4<f32>(staged_keys[(key_lane + ${k * keyLanes}u) * (VECTORS + 1u) + d]);`).join('\n            ')}
-            ${upTo(count).map(r => `let q_${r} = queries[from_${r} + d];`).join('\n            ')}
-            ${axes.map(a => upTo(keysEach).map(k => upTo(count).map(r => `s_${k}_${r} = fma(key_${k}.${a}, q_${r}.${a}, s_${k}_${r});`).join(' ')).join('\n            ')).join('\n            ')}
-          }
-          ${upTo(keysEach).map(k => `{
-            let j = chunk + key_lane + ${k * keyLanes}u;
-            if (j < keys) {
-              ${upTo(count).map(r => `if (row_group * ${rowsInGroup}u + ${first + r}u < ROWS && ${first + r}u < ${rowsInGroup}u) { scores[from_${r} / VECTORS * SPLIT + j] = ${storedScore(shape, `s_${k}_${r}`)}; }`).join('\n              ')}
-            }
-          }`).join('\n          ')}
-        }`
-
+  const { rows, own, teams, inRows, declarations, places, scores, sums } = attentionRows(shape)
   return defineKernel({
     name: `attention_tile_d${headDim}_g${group}_q${queries}_t${threads}_k${staged}${shape.capped ? '_capped' : ''}${shape.rolled ? '_rolled' : ''}`,
     bindings: { q: 'read', kv: 'read', step: 'read', y: 'read_write' },
@@ -71,7 +32,7 @@ ${attentionPrelude(shape, rows)}
 @group(0) @binding(1) var<storage, read> kv: array<elem4>;
 @group(0) @binding(2) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<act4>;
-var<workgroup> staged_keys: array<elem4, ${staged * (vectors + 1)}>;
+${declarations}
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -86,12 +47,8 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     let r = i / VECTORS;
     queries[i] = vec4<f32>(q[(((record.first_row + min(r / GROUP, last_token)) * NUM_KV_HEADS + head) * GROUP + r % GROUP) * VECTORS + i % VECTORS]);
   }
-  let key_lane = thread % ${keyLanes}u;
-  let row_group = thread / ${keyLanes}u;
-  let lane = thread % VECTORS;
-  let team = thread / VECTORS;
-  ${unroll(own, i => `let row_${i} = min(${inRows} + ${i}u, ROWS - 1u);
-  var out_${i} = vec4<f32>(0.0); var max_${i} = LOWEST; var sum_${i} = 0.0;`)}
+  ${places}
+  ${unroll(own, i => `var out_${i} = vec4<f32>(0.0); var max_${i} = LOWEST; var sum_${i} = 0.0;`)}
   let splits = (context + SPLIT - 1u) / SPLIT;
   let first_part = window_start(first_position) / SPLIT;
   for (var part = first_part; part < splits; part++) {
@@ -99,35 +56,10 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     let keys = min(SPLIT, context - start);
     workgroupBarrier();
     find_blocks(record.table, start, keys, head, thread);
-    for (var chunk = 0u; chunk < keys; chunk += ${staged}u) {
-      workgroupBarrier();
-      for (var i = thread; i < ${staged}u * VECTORS; i += THREADS) {
-        let j = chunk + i / VECTORS;
-        if (j < keys) { staged_keys[i / VECTORS * (VECTORS + 1u) + i % VECTORS] = kv[key_vector(start, j) + i % VECTORS]; }
-      }
-      workgroupBarrier();
-      ${rowGroups * keyLanes < threads ? `if (row_group < ${rowGroups}u) {` : '{'}
-        ${chunks.map(scoreChunk).join('\n')}
-      }
-    }
+    ${scores}
     softmax_in_place(keys, first_position, last_token, start, thread);
     if (team < ${teams}u) {
-      ${unroll(own, i => `var o_${i} = vec4<f32>(0.0); var l_${i} = 0.0;`)}
-      for (var from_j = 0u; from_j < keys; from_j += RUN) {
-        let to_j = min(from_j + RUN, keys);
-        ${unroll(own, i => `var o_run_${i} = vec4<f32>(0.0); var l_run_${i} = 0.0;`)}
-        var j = from_j;
-        for (; j + 4u <= to_j; j += 4u) {
-          ${unroll(4, k => `let v_${k} = vec4<f32>(kv[key_vector(start, j + ${k}u) + value_offset() + lane]);`)}
-          ${unroll(own, i => `{ let at = row_${i} * SPLIT + j;
-            ${axes.map((_, k) => `let p_${k} = scores[at + ${k}u]; l_run_${i} += p_${k}; o_run_${i} = fma(vec4<f32>(p_${k}), v_${k}, o_run_${i});`).join(' ')} }`)}
-        }
-        for (; j < to_j; j++) {
-          let v = vec4<f32>(kv[key_vector(start, j) + value_offset() + lane]);
-          ${unroll(own, i => `{ let p = scores[row_${i} * SPLIT + j]; l_run_${i} += p; o_run_${i} = fma(vec4<f32>(p), v, o_run_${i}); }`)}
-        }
-        ${unroll(own, i => `o_${i} += o_run_${i}; l_${i} += l_run_${i};`)}
-      }
+      ${sums}
       ${unroll(own, i => `{
         let top = row_max[row_${i}];
         if (part == first_part) {

@@ -1,0 +1,64 @@
+import type { DeviceCapabilities } from '../device/device-capabilities.ts'
+import type { StorageType } from '../engine.ts'
+import { attentionMmaRun } from '../kernels/attention/attention-mma.ts'
+import { attentionMmaGroupMembers } from '../kernels/attention/attention-mma-group.ts'
+import { attentionSplit } from '../kernels/attention/attention-order.ts'
+import type { ModelConfig } from '../models/model-config.ts'
+import type { GroupLayout } from '../single-rows.ts'
+import { workgroupSlots } from './attention-plan.ts'
+import type { AttentionPlan } from './attention-plan.ts'
+
+/**
+ * Fewest keys of a prefix, and of a part of it. Each of 64 columns, four subgroups full, leaves a partial result for every part, which is written
+ * and read as f32: as many bytes as 128 keys have, once for each member instead of its keys.
+ */
+const LEAST_KEYS = 128
+
+/**
+ * Two rows already read their prefix once instead of twice. Where FlashAttention pads queries to tiles of 16 and BatchLLM asks for
+ * 16 of them, the query heads of a row fill columns of a tile here: four rows of a model with four heads on a KV head fill it.
+ */
+const LEAST_MEMBERS = 2
+
+/** Bytes that an H100 reads while it begins another dispatch that depends on the one before: 2 us at 3 TB/s. */
+const DISPATCH_BYTES = 6e6
+
+/** What a plan's groups ask of the packer; undefined where it has none. */
+export function groupLayout (plan: AttentionPlan, config: ModelConfig, storage: StorageType, { software }: DeviceCapabilities): GroupLayout | undefined {
+  const { numKVHeads, headDim, layers } = config
+  if (plan.groups.length === 0) return undefined
+  const keyBytes = 2 * numKVHeads * headDim * (storage === 'f16' ? 2 : 4)
+  // Rows of one part need no merge as long as they share nothing; where summation is ordered they are always merged.
+  const dispatches = software ? 0 : plan.type === 'ordered' ? 1 : 2
+  const shared = { leastKeys: LEAST_KEYS, leastSavedKeys: dispatches * DISPATCH_BYTES / keyBytes, windows: windowShares(layers) }
+  if (plan.type === 'ordered') {
+    const { queries } = plan.groups[0] ?? plan.tile
+    // Rows that a group lacks are computed all the same: more than half of them are to be there.
+    return { ...shared, sizes: [queries], unit: attentionSplit, leastMembers: Math.floor(queries / 2) + 1, partKeys: () => attentionSplit }
+  }
+  const subgroups = new Map(plan.groups.map(shape => [attentionMmaGroupMembers(shape), shape.subgroups]))
+  const slots = workgroupSlots(headDim) / numKVHeads
+  return {
+    ...shared,
+    sizes: [...subgroups.keys()],
+    unit: attentionMmaRun,
+    leastMembers: LEAST_MEMBERS,
+    partKeys: (size, prefixes) => partKeys(prefixes, Math.floor(slots / (subgroups.get(size) ?? 1)))
+  }
+}
+
+/** The smallest parts that are no more than `most`, or whole prefixes. */
+function partKeys (prefixes: readonly number[], most: number): number {
+  const longest = Math.max(LEAST_KEYS, ...prefixes)
+  const inRuns = (keys: number): number => Math.ceil(keys / attentionMmaRun) * attentionMmaRun
+  const parts = (keys: number): number => prefixes.reduce((sum, prefix) => sum + Math.ceil(prefix / keys), 0)
+  let keys = inRuns(Math.max(LEAST_KEYS, prefixes.reduce((sum, prefix) => sum + prefix, 0) / Math.max(1, most)))
+  while (keys < longest && parts(keys) > most) keys += inRuns(keys / 32)
+  return Math.min(keys, inRuns(longest))
+}
+
+function windowShares (layers: ModelConfig['layers']): GroupLayout['windows'] {
+  const counts = new Map<number, number>()
+  for (const { window = Infinity } of layers) counts.set(window, (counts.get(window) ?? 0) + 1)
+  return Array.from(counts, ([window, count]) => ({ window, share: count / layers.length }))
+}

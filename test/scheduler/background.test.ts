@@ -44,6 +44,35 @@ t.test('background work gives up rows and blocks, any number of times, and is no
   }
 })
 
+t.test('a step of background work is short until others have been away for a while', async t => {
+  const harness = new Harness({ limits: { maxBatchedTokens: 8, maxSequences: 8 }, config: { backgroundStepTokens: 3, backgroundQuietSeconds: 10 } })
+  const tokensOf = (): number | undefined => harness.step()?.sequences.reduce((sum, { tokens }) => sum + (tokens?.length ?? 1), 0)
+  const background = harness.add({ background: true, numPromptTokens: 40, maxTokens: 2 })
+  t.equal(tokensOf(), 8, 'nobody has been there yet')
+  const other = harness.add({ numPromptTokens: 4, maxTokens: 1 })
+  t.equal(tokensOf(), 4)
+  t.equal(tokensOf(), 3)
+  harness.clock.advance(9)
+  t.equal(tokensOf(), 3)
+  harness.clock.advance(2)
+  t.equal(tokensOf(), 8)
+  harness.drain()
+  for (const request of [background, other]) t.same(harness.outputOf(request), harness.aloneOutputOf(request))
+})
+
+t.test('as much background work as is allowed rides along in the steps of others', async t => {
+  const harness = new Harness({ config: { backgroundRideTokens: 2 } })
+  const background = [1, 2, 3].map(() => harness.add({ background: true, numPromptTokens: 3, maxTokens: 6 }))
+  const other = harness.add({ numPromptTokens: 3, maxTokens: 8 })
+  harness.drain()
+  const riding = ids(harness).filter(step => step.includes(sequenceOf(other)))
+  const rides = harness.batches.filter((_, i) => (ids(harness)[i] ?? []).includes(sequenceOf(other)))
+    .map(({ sequences }) => sequences.filter(({ id }) => id !== sequenceOf(other)).reduce((sum, { tokens }) => sum + (tokens?.length ?? 1), 0))
+  t.equal(riding.length, 8)
+  t.ok(rides.every(count => count <= 2) && rides.some(count => count === 2), rides.join())
+  for (const request of [...background, other]) t.same(harness.outputOf(request), harness.aloneOutputOf(request))
+})
+
 t.test('while the only other reader has paused, background work runs', async t => {
   const harness = new Harness()
   const other = harness.add()

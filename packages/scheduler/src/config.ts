@@ -14,6 +14,11 @@ export interface SchedulerConfig {
   readonly watermark: number
   /** Times one sequence may be preempted before it fails with `kv_cache_exhausted`. */
   readonly maxPreemptions: number
+  /** Tokens of a step of background work until other work has been away for `backgroundQuietSeconds`; then a step is as large as any. */
+  readonly backgroundStepTokens: number
+  readonly backgroundQuietSeconds: number
+  /** Tokens of background work that ride along in a step of other work. */
+  readonly backgroundRideTokens: number
   /** Where the KV cache has no host slots, always `recompute`. */
   readonly preemption: PreemptionMode
   /** First estimate of copying one block one way, in seconds; undefined: unknown, and `auto` computes anew. */
@@ -33,6 +38,11 @@ export const SCHEDULER_DEFAULTS: SchedulerConfig = {
   watermark: 0.01,
   // The oldest request always makes progress, so this ends pathological thrashing only.
   maxPreemptions: 64,
+  // Whoever comes next waits for the steps that are under way, two as a rule: these are short as long as somebody may come.
+  backgroundStepTokens: 256,
+  backgroundQuietSeconds: 2,
+  // Everything that rides along makes the token that somebody waits for come later.
+  backgroundRideTokens: 0,
   // Either may be faster by an order of magnitude: that depends on model, context, GPU and bus.
   preemption: 'auto',
   swapBlockSeconds: undefined
@@ -41,13 +51,14 @@ export const SCHEDULER_DEFAULTS: SchedulerConfig = {
 /** Applies the defaults. @throws SchedulerConfigError on limits under which nothing can be scheduled. */
 export function schedulerConfig (options: Partial<SchedulerConfig> = {}): SchedulerConfig {
   const config = { ...SCHEDULER_DEFAULTS, ...options }
-  const { watermark, maxPreemptions, preemption, swapBlockSeconds, ...counts } = config
+  const { watermark, maxPreemptions, preemption, swapBlockSeconds, backgroundQuietSeconds, backgroundRideTokens, ...counts } = config
   for (const [name, value] of Object.entries(counts)) {
     if (!Number.isInteger(value) || value < 1) throw new SchedulerConfigError(`${name} is a count of at least 1, not ${value}`, { [name]: value })
   }
-  if (!Number.isInteger(maxPreemptions) || maxPreemptions < 0) {
-    throw new SchedulerConfigError(`maxPreemptions is a count, not ${maxPreemptions}`, { maxPreemptions })
+  for (const [name, value] of Object.entries({ maxPreemptions, backgroundRideTokens })) {
+    if (!Number.isInteger(value) || value < 0) throw new SchedulerConfigError(`${name} is a count, not ${value}`, { [name]: value })
   }
+  if (!(backgroundQuietSeconds >= 0)) throw new SchedulerConfigError(`backgroundQuietSeconds is a time, not ${backgroundQuietSeconds}`, { backgroundQuietSeconds })
   if (!PREEMPTION_MODES.includes(preemption)) throw new SchedulerConfigError(`preemption is ${PREEMPTION_MODES.join(', ')}, not ${String(preemption)}`, { preemption })
   if (swapBlockSeconds !== undefined && !(swapBlockSeconds > 0)) {
     throw new SchedulerConfigError(`swapping a block takes some time, not ${swapBlockSeconds} seconds`, { swapBlockSeconds })

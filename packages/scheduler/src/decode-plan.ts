@@ -15,6 +15,8 @@ export function planDecodes (
 ): void {
   for (const sequence of residency.running) {
     const isDecode = sequence.isPromptComputed && sequence.numRemaining === 1
+    // There is always room for all, unless background work is kept short.
+    if (plan.isFull) return
     if (!holdsBlocks(sequence) || sequence.group.paused || !isDecode || sequence.group.background !== background) continue
     while (residency.kvCache.grow(sequence.id, sequence.numComputed + 1) === undefined) {
       if (residency.prefixes.makeRoom() || (residency.running.size === 1 && residency.prefixes.releaseAll())) continue

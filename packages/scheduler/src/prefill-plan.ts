@@ -8,6 +8,7 @@ import type { StepPlan } from './step-plan.ts'
  * @param background whether to plan background work, or all other
  */
 export function planPrefills (residency: Residency, plan: StepPlan, background: boolean, config: SchedulerConfig): void {
+  if (plan.isFull) return
   const planned = new Set(plan.forwards.map(({ sequence }) => sequence))
   for (const sequence of residency.running) {
     if (plan.isFull) return

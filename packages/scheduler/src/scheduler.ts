@@ -31,6 +31,8 @@ export class Scheduler {
   readonly #inFlight = new StepsInFlight()
   #events: GenerationEvent[] = []
   #numArrivals = 0
+  /** When there was work other than background work last. */
+  #othersSeenAt = -Infinity
   #numSteps = 0
   #promptTokensComputed = 0
   #generatedTokens = 0
@@ -123,8 +125,7 @@ export class Scheduler {
   schedule (): ForwardBatch | undefined {
     const plan = new StepPlan(this.#limits)
     this.#plan(plan, false)
-    // Every step that background work rides along in is a longer gap between two tokens that somebody waits for.
-    if (!this.#residency.hasWork(false) || plan.isEmpty) this.#plan(plan, true)
+    this.#planBackground(plan)
     const swapOuts = this.#kvCache.takeSwapOuts()
     if (plan.isEmpty && swapOuts.length === 0) return undefined
     const step = this.#numSteps++
@@ -173,6 +174,17 @@ export class Scheduler {
     }
     const numUnfinished = [...this.#groups.values()].flatMap(({ sequences }) => sequences.filter(({ phase }) => phase !== 'finished')).length
     invariant(numUnfinished === running.size + waiting.size, 'sequence in no list', { numUnfinished })
+  }
+
+  /** Every step that background work rides along in is a longer gap between two tokens that somebody waits for, and so is one it has to itself when somebody comes. */
+  #planBackground (plan: StepPlan): void {
+    const { backgroundStepTokens, backgroundQuietSeconds, backgroundRideTokens } = this.#config
+    const now = this.#clock.now()
+    const others = this.#residency.hasWork(false)
+    if (others) this.#othersSeenAt = now
+    if (others && !plan.isEmpty) plan.limitTokens(backgroundRideTokens)
+    else if (now - this.#othersSeenAt < backgroundQuietSeconds) plan.limitTokens(backgroundStepTokens)
+    this.#plan(plan, true)
   }
 
   #plan (plan: StepPlan, background: boolean): void {

@@ -38,7 +38,12 @@ export class StepPlan {
 
   /** Nothing can be added that would get further than it is. */
   get isFull (): boolean {
-    return this.#tokensLeft === 0 || this.#logitRowsLeft === 0
+    return this.#tokensLeft <= 0 || this.#logitRowsLeft <= 0
+  }
+
+  /** No more than so many tokens besides those that the step has. */
+  limitTokens (count: number): void {
+    this.#tokensLeft = Math.min(this.#tokensLeft, count)
   }
 
   add (forward: PlannedForward): void {

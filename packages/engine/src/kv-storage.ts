@@ -34,9 +34,12 @@ export class KVStorage {
   readonly numBlocks: number
   readonly bytes: number
   readonly #blockBytes: number
+  /** One block of one layer, on its way: a buffer is not copied to itself. */
+  readonly #moved: GPUBuffer
 
-  private constructor (layers: readonly GPUBuffer[], numBlocks: number, blockBytes: number) {
+  private constructor (layers: readonly GPUBuffer[], moved: GPUBuffer, numBlocks: number, blockBytes: number) {
     this.layers = layers
+    this.#moved = moved
     this.numBlocks = numBlocks
     this.#blockBytes = blockBytes
     this.bytes = layers.length * numBlocks * blockBytes
@@ -76,11 +79,11 @@ export class KVStorage {
     const layers: GPUBuffer[] = []
     try {
       for (let layer = 0; layer < numLayers; layer++) layers.push(await device.createStorage(`kv ${layer}`, blocks * blockBytes))
+      return new KVStorage(layers, await device.createStorage('moved block', blockBytes), blocks, blockBytes)
     } catch (error) {
       for (const layer of layers) layer.destroy()
       throw error
     }
-    return new KVStorage(layers, blocks, blockBytes)
   }
 
   /** In all layers together. */
@@ -102,8 +105,12 @@ export class KVStorage {
 
   /** Copies blocks in every layer, before the step computes. */
   encodeMoves (encoder: GPUCommandEncoder, moves: readonly KVBlockMove[]): void {
+    const bytes = this.#blockBytes
     for (const { from, to } of moves) {
-      for (const layer of this.layers) encoder.copyBufferToBuffer(layer, from * this.#blockBytes, layer, to * this.#blockBytes, this.#blockBytes)
+      for (const layer of this.layers) {
+        encoder.copyBufferToBuffer(layer, from * bytes, this.#moved, 0, bytes)
+        encoder.copyBufferToBuffer(this.#moved, 0, layer, to * bytes, bytes)
+      }
     }
   }
 }

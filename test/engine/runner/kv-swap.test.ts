@@ -54,7 +54,7 @@ async function undisturbed (steps: Steps): Promise<readonly SampledToken[]> {
   return [first, second, third].flatMap(sampled => sampled === undefined ? [] : [sampled])
 }
 
-engineTest('a sequence goes on to the bit after its blocks were in host memory and somebody else in their place', gpu, async (t, { runner, report }) => {
+engineTest('a sequence goes on to the bit after its blocks were in host memory and somebody else in their place', checked, async (t, { runner, report }) => {
   t.match(runner.hostTier, { groupSize: 16 })
   t.ok((runner.hostTier?.blockSeconds ?? 0) > 0, `${runner.hostTier?.blockSeconds} s for a block`)
   t.equal(report.swapSpaceBytes % ((runner.hostTier?.numSlots ?? 0) || 1), 0)

@@ -39,7 +39,7 @@ export async function allocateOnAccount (account: AllocationAccount, config: Mod
   const tokensEach = Math.min(maxModelLen, kvTokens)
   return {
     weightBytes,
-    workingBytes: fixedBytes - weightBytes,
+    workingBytes: account.bytes - weightBytes - kv.bytes,
     kvBytes: kv.bytes,
     totalBytes: account.bytes,
     kvTokens,

@@ -60,6 +60,23 @@ t.test('a step of background work is short until others have been away for a whi
   for (const request of [background, other]) t.same(harness.outputOf(request), harness.aloneOutputOf(request))
 })
 
+t.test('while others may come, one step of background work is under way at a time, and two when they have been away', async t => {
+  const harness = new Harness({ config: { backgroundQuietSeconds: 10 } })
+  const other = harness.add({ numPromptTokens: 4, maxTokens: 1 })
+  harness.drain()
+  const background = harness.add({ background: true, numPromptTokens: 150, maxTokens: 2 })
+  t.equal(harness.submit()?.sequences[0]?.tokens?.length, 2, 'a thirty-second of 64')
+  t.equal(harness.submit(), undefined)
+  const urgent = harness.add({ numPromptTokens: 4, maxTokens: 1 })
+  t.same(harness.submit()?.sequences.map(({ id }) => id), [sequenceOf(urgent)], 'who comes goes right behind it')
+  while (harness.numInFlight > 0) harness.complete()
+  harness.clock.advance(11)
+  t.equal(harness.submit()?.sequences[0]?.tokens?.length, 64)
+  t.equal(harness.submit()?.sequences[0]?.tokens?.length, 64)
+  harness.drain()
+  for (const request of [background, other, urgent]) t.same(harness.outputOf(request), harness.aloneOutputOf(request))
+})
+
 t.test('as much background work as is allowed rides along in the steps of others', async t => {
   const harness = new Harness({ config: { backgroundRideTokens: 2 } })
   const background = [1, 2, 3].map(() => harness.add({ background: true, numPromptTokens: 3, maxTokens: 6 }))

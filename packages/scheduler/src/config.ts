@@ -14,8 +14,11 @@ export interface SchedulerConfig {
   readonly watermark: number
   /** Times one sequence may be preempted before it fails with `kv_cache_exhausted`. */
   readonly maxPreemptions: number
-  /** Tokens of a step of background work until other work has been away for `backgroundQuietSeconds`; then a step is as large as any. */
-  readonly backgroundStepTokens: number
+  /**
+   * Tokens of a step of background work, of which one is under way at a time, until other work has been away for `backgroundQuietSeconds`; then
+   * steps are as large as any, and follow each other as closely. Undefined: a thirty-second of a step's budget.
+   */
+  readonly backgroundStepTokens: number | undefined
   readonly backgroundQuietSeconds: number
   /** Tokens of background work that ride along in a step of other work. */
   readonly backgroundRideTokens: number
@@ -38,8 +41,8 @@ export const SCHEDULER_DEFAULTS: SchedulerConfig = {
   watermark: 0.01,
   // The oldest request always makes progress, so this ends pathological thrashing only.
   maxPreemptions: 64,
-  // Whoever comes next waits for the steps that are under way, two as a rule: these are short as long as somebody may come.
-  backgroundStepTokens: 256,
+  // Whoever comes next waits for the step that is under way: it is short as long as somebody may come.
+  backgroundStepTokens: undefined,
   backgroundQuietSeconds: 2,
   // Everything that rides along makes the token that somebody waits for come later.
   backgroundRideTokens: 0,
@@ -51,8 +54,8 @@ export const SCHEDULER_DEFAULTS: SchedulerConfig = {
 /** Applies the defaults. @throws SchedulerConfigError on limits under which nothing can be scheduled. */
 export function schedulerConfig (options: Partial<SchedulerConfig> = {}): SchedulerConfig {
   const config = { ...SCHEDULER_DEFAULTS, ...options }
-  const { watermark, maxPreemptions, preemption, swapBlockSeconds, backgroundQuietSeconds, backgroundRideTokens, ...counts } = config
-  for (const [name, value] of Object.entries(counts)) {
+  const { watermark, maxPreemptions, preemption, swapBlockSeconds, backgroundStepTokens = 1, backgroundQuietSeconds, backgroundRideTokens, ...counts } = config
+  for (const [name, value] of Object.entries({ ...counts, backgroundStepTokens })) {
     if (!Number.isInteger(value) || value < 1) throw new SchedulerConfigError(`${name} is a count of at least 1, not ${value}`, { [name]: value })
   }
   for (const [name, value] of Object.entries({ maxPreemptions, backgroundRideTokens })) {

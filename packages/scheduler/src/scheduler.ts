@@ -178,12 +178,12 @@ export class Scheduler {
 
   /** Every step that background work rides along in is a longer gap between two tokens that somebody waits for, and so is one it has to itself when somebody comes. */
   #planBackground (plan: StepPlan): void {
-    const { backgroundStepTokens, backgroundQuietSeconds, backgroundRideTokens } = this.#config
+    const { backgroundStepTokens = Math.ceil(this.#limits.maxBatchedTokens / 32), backgroundQuietSeconds, backgroundRideTokens } = this.#config
     const now = this.#clock.now()
     const others = this.#residency.hasWork(false)
     if (others) this.#othersSeenAt = now
     if (others && !plan.isEmpty) plan.limitTokens(backgroundRideTokens)
-    else if (now - this.#othersSeenAt < backgroundQuietSeconds) plan.limitTokens(backgroundStepTokens)
+    else if (now - this.#othersSeenAt < backgroundQuietSeconds) plan.limitTokens(this.#inFlight.size > 0 ? 0 : backgroundStepTokens)
     this.#plan(plan, true)
   }
 

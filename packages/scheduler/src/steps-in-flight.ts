@@ -13,6 +13,10 @@ export class StepsInFlight {
     this.#steps.push({ step, forwards })
   }
 
+  get size (): number {
+    return this.#steps.length
+  }
+
   /** Pairs the oldest step's plan with its result. @throws SchedulerInvariantError when they do not belong together. */
   take (batch: ForwardBatch, result: StepResult): ForwardResult[] {
     const oldest = this.#steps.shift()

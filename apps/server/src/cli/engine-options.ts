@@ -32,7 +32,13 @@ export function engineOptions (model: ModelConfig, engine: EngineConfig, source:
 export function engineProcessConfig (model: ModelConfig, engine: EngineConfig, source: ModelSource, logLevel: string, tuningFolder: string): Omit<EngineProcessConfig, 'incarnation'> {
   return {
     engine: { ...engineOptions(model, engine, source), tuningFolder },
-    scheduler: { maxBatchedTokens: engine.maxNumBatchedTokens, prefixCaching: engine.prefixCaching, preemption: engine.preemptionMode },
+    scheduler: {
+      maxBatchedTokens: engine.maxNumBatchedTokens,
+      prefixCaching: engine.prefixCaching,
+      preemption: engine.preemptionMode,
+      backgroundStepTokens: engine.backgroundStepTokens,
+      backgroundRideTokens: engine.backgroundRideTokens
+    },
     logLevel
   }
 }

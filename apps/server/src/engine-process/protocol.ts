@@ -17,6 +17,9 @@ export interface EngineProcessConfig {
     readonly maxBatchedTokens: number | undefined
     readonly prefixCaching: boolean
     readonly preemption: PreemptionMode
+    /** Undefined: the scheduler's own. */
+    readonly backgroundStepTokens?: number | undefined
+    readonly backgroundRideTokens?: number
   }
   readonly logLevel: string
   /** 0 for the first process, then one more after every restart. */

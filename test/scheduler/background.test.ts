@@ -65,7 +65,7 @@ t.test('while others may come, one step of background work is under way at a tim
   const other = harness.add({ numPromptTokens: 4, maxTokens: 1 })
   harness.drain()
   const background = harness.add({ background: true, numPromptTokens: 150, maxTokens: 2 })
-  t.equal(harness.submit()?.sequences[0]?.tokens?.length, 2, 'a thirty-second of 64')
+  t.equal(harness.submit()?.sequences[0]?.tokens?.length, 4, 'a sixteenth of 64')
   t.equal(harness.submit(), undefined)
   const urgent = harness.add({ numPromptTokens: 4, maxTokens: 1 })
   t.same(harness.submit()?.sequences.map(({ id }) => id), [sequenceOf(urgent)], 'who comes goes right behind it')

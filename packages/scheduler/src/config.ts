@@ -16,7 +16,7 @@ export interface SchedulerConfig {
   readonly maxPreemptions: number
   /**
    * Tokens of a step of background work, of which one is under way at a time, until other work has been away for `backgroundQuietSeconds`; then
-   * steps are as large as any, and follow each other as closely. Undefined: a thirty-second of a step's budget.
+   * steps are as large as any, and follow each other as closely. 0: none until then. Undefined: a sixteenth of a step's budget.
    */
   readonly backgroundStepTokens: number | undefined
   readonly backgroundQuietSeconds: number
@@ -41,9 +41,10 @@ export const SCHEDULER_DEFAULTS: SchedulerConfig = {
   watermark: 0.01,
   // The oldest request always makes progress, so this ends pathological thrashing only.
   maxPreemptions: 64,
-  // Whoever comes next waits for the step that is under way: it is short as long as somebody may come.
+  // Whoever comes next waits for the step that is under way: it is short as long as somebody may come. Simulated for an H100, it costs 1 to 10 % of
+  // p99 TTFT (16 to 1 requests a second) and leaves the batch 60 to 75 % of its rate; a server where nobody has come for a minute is idle.
   backgroundStepTokens: undefined,
-  backgroundQuietSeconds: 2,
+  backgroundQuietSeconds: 60,
   // Everything that rides along makes the token that somebody waits for come later.
   backgroundRideTokens: 0,
   // Either may be faster by an order of magnitude: that depends on model, context, GPU and bus.
@@ -54,11 +55,11 @@ export const SCHEDULER_DEFAULTS: SchedulerConfig = {
 /** Applies the defaults. @throws SchedulerConfigError on limits under which nothing can be scheduled. */
 export function schedulerConfig (options: Partial<SchedulerConfig> = {}): SchedulerConfig {
   const config = { ...SCHEDULER_DEFAULTS, ...options }
-  const { watermark, maxPreemptions, preemption, swapBlockSeconds, backgroundStepTokens = 1, backgroundQuietSeconds, backgroundRideTokens, ...counts } = config
-  for (const [name, value] of Object.entries({ ...counts, backgroundStepTokens })) {
+  const { watermark, maxPreemptions, preemption, swapBlockSeconds, backgroundStepTokens = 0, backgroundQuietSeconds, backgroundRideTokens, ...counts } = config
+  for (const [name, value] of Object.entries(counts)) {
     if (!Number.isInteger(value) || value < 1) throw new SchedulerConfigError(`${name} is a count of at least 1, not ${value}`, { [name]: value })
   }
-  for (const [name, value] of Object.entries({ maxPreemptions, backgroundRideTokens })) {
+  for (const [name, value] of Object.entries({ maxPreemptions, backgroundStepTokens, backgroundRideTokens })) {
     if (!Number.isInteger(value) || value < 0) throw new SchedulerConfigError(`${name} is a count, not ${value}`, { [name]: value })
   }
   if (!(backgroundQuietSeconds >= 0)) throw new SchedulerConfigError(`backgroundQuietSeconds is a time, not ${backgroundQuietSeconds}`, { backgroundQuietSeconds })

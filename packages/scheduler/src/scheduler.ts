@@ -178,7 +178,7 @@ export class Scheduler {
 
   /** Every step that background work rides along in is a longer gap between two tokens that somebody waits for, and so is one it has to itself when somebody comes. */
   #planBackground (plan: StepPlan): void {
-    const { backgroundStepTokens = Math.ceil(this.#limits.maxBatchedTokens / 32), backgroundQuietSeconds, backgroundRideTokens } = this.#config
+    const { backgroundStepTokens = Math.ceil(this.#limits.maxBatchedTokens / 16), backgroundQuietSeconds, backgroundRideTokens } = this.#config
     const now = this.#clock.now()
     const others = this.#residency.hasWork(false)
     if (others) this.#othersSeenAt = now

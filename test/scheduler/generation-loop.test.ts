@@ -3,7 +3,7 @@ import t from 'tap'
 import type { StepResult } from '@daybreak/engine/contract'
 import { KVCache, kvCacheConfig } from '@daybreak/kvcache'
 import { GenerationLoop, Scheduler, schedulerConfig, systemClock } from '@daybreak/scheduler'
-import type { GenerationEvent, GenerationListener, StepSummary } from '@daybreak/scheduler'
+import type { Clock, GenerationEvent, GenerationListener, SchedulerConfig, StepSummary } from '@daybreak/scheduler'
 import { FakeClock } from '../fakes/fake-clock.ts'
 import { FakeModelRunner } from '../fakes/fake-model-runner.ts'
 import { continuation, greedySampling } from '../fakes/fake-model.ts'
@@ -22,13 +22,13 @@ class LoopUnderTest implements AsyncDisposable, GenerationListener {
   readonly loop: GenerationLoop
   readonly #said = new EventEmitter()
 
-  constructor (respond?: Respond, stepsInFlight?: number) {
+  constructor (respond?: Respond, stepsInFlight?: number, config: Partial<SchedulerConfig> = {}, clock: Clock = this.clock) {
     this.runner = new FakeModelRunner({}, respond)
     const { limits } = this.runner
     const kvCache = new KVCache(kvCacheConfig({ numBlocks: limits.numKVBlocks, blockSize: limits.blockSize }))
-    this.scheduler = new Scheduler(schedulerConfig(), kvCache, limits, this.clock)
+    this.scheduler = new Scheduler(schedulerConfig(config), kvCache, limits, clock)
     const depth = stepsInFlight === undefined ? {} : { stepsInFlight }
-    this.loop = new GenerationLoop({ scheduler: this.scheduler, runner: this.runner, clock: this.clock, listener: this, ...depth })
+    this.loop = new GenerationLoop({ scheduler: this.scheduler, runner: this.runner, clock, listener: this, ...depth })
   }
 
   onEvents (events: readonly GenerationEvent[], summary: StepSummary | undefined): void {
@@ -242,4 +242,14 @@ t.test('disposal waits for the steps in flight and sends nothing after', async t
 t.test('the system clock counts seconds forward', async t => {
   const before = systemClock.now()
   t.ok(systemClock.now() >= before)
+})
+
+t.test('background work that waits until nobody has come for a while begins by itself when the while is over', async t => {
+  await using under = new LoopUnderTest(undefined, undefined, { backgroundStepTokens: 0, backgroundQuietSeconds: 0.05 }, systemClock)
+  const [first, background] = [aRequest({ maxTokens: 2 }), aRequest({ background: true, maxTokens: 2 })]
+  under.loop.add(first)
+  await under.until(() => under.has('finish', first.id))
+  under.loop.add(background)
+  await under.until(() => under.has('finish', background.id))
+  t.same(under.failures, [])
 })

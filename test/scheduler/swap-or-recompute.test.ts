@@ -62,10 +62,21 @@ t.test('estimates follow what steps take, large ones faster than small ones', as
   choice.observe(aBatch([100]), took(1))
   choice.observe(aBatch([10]), took(1))
   t.equal(choice.tokenSeconds, (0.9 + 1) / (90 + 10))
-  choice.observe(aBatch([], 10), took(0, 1))
-  t.equal(choice.blockSeconds, 1 / 10, 'the first guess counts for nothing once there is a measurement')
-  for (let i = 0; i < 50; i++) choice.observe(aBatch([], 10), took(0, 2))
-  t.ok(Math.abs((choice.blockSeconds ?? NaN) - 0.2) < 0.001)
+  choice.observe(aBatch([], 64), took(0, 64))
+  t.equal(choice.blockSeconds, (5 * 64 + 64) / 128, 'the first guess counts like a swap of 64 blocks')
+  for (let i = 0; i < 50; i++) choice.observe(aBatch([], 1000), took(0, 200))
+  t.ok(Math.abs((choice.blockSeconds ?? NaN) - 0.2) < 0.05)
+})
+
+t.test('one slow swap does not end swapping, since nothing would ever correct it', async t => {
+  const choice = new SwapOrRecompute('auto', 2e-5)
+  choice.observe(aBatch([1000]), took(0.011))
+  const long = { numBlocks: 128, numTokens: 2048 }
+  t.ok(choice.swaps(long))
+  choice.observe(aBatch([], 3), took(0, 0.1))
+  t.notOk(choice.swaps(long), 'for now')
+  for (let i = 0; i < 100; i++) choice.observe(aBatch([1]), took(0.002))
+  t.ok(choice.swaps(long), 'and again when that is long past')
 })
 
 t.test('steps that are mostly decodes say nothing about prompts', async t => {

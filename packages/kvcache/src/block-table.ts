@@ -4,7 +4,7 @@ import type { BlockPool } from './block-pool.ts'
 import { elementAt } from './element-at.ts'
 import type { PrefixNode } from './prefix-cache.ts'
 
-/** A block copy the next step must do before anything else. */
+/** A block copy the next step must do before it computes, after its swaps. */
 export interface KVBlockMove {
   readonly from: BlockId
   readonly to: BlockId

@@ -4,7 +4,7 @@ import type { Sequence } from './sequence.ts'
 import type { StepPlan } from './step-plan.ts'
 
 /**
- * Puts every runnable decode into the step, in order. When one finds no block to grow into, prefixes that are only kept give theirs
+ * Puts every runnable decode into the step, in order, of background work as many as it may have. When one finds no block to grow into, prefixes that are only kept give theirs
  * up, and then sequences behind it, the last first; so the first in order never does.
  *
  * @param background whether to plan background work, or all other

@@ -128,7 +128,7 @@ export class GenerationLoop implements AsyncDisposable {
   /** Waits for the oldest step and completes it; new work ends the wait early if the device's queue has room for it. */
   async #resultOrWake (): Promise<void> {
     const oldest = this.#submitted[0]
-    if (oldest === undefined) return await this.#woken
+    if (oldest === undefined) return await this.#wokenWithin(this.#scheduler.secondsToAskAgain)
     const hasRoom = this.#submitted.length < this.#depth
     const outcome = await (hasRoom ? Promise.race([oldest.outcome, this.#woken]) : oldest.outcome)
     if (outcome === undefined) return
@@ -136,12 +136,25 @@ export class GenerationLoop implements AsyncDisposable {
     if (!outcome.ok) throw outcome.error
     const { batch, scheduleSeconds } = oldest
     const { hostSeconds, deviceSeconds } = outcome.result
-    this.#deliver(this.#scheduler.complete(batch, outcome.result), {
-      numTokens: batch.sequences.reduce((sum, { tokens }) => sum + (tokens?.length ?? 1), 0),
-      numSequences: batch.sequences.length,
-      hostSeconds: scheduleSeconds + hostSeconds,
-      deviceSeconds
-    })
+    // What only copies blocks tells nothing about computing.
+    this.#deliver(this.#scheduler.complete(batch, outcome.result), batch.sequences.length === 0
+      ? undefined
+      : {
+          numTokens: batch.sequences.reduce((sum, { tokens }) => sum + (tokens?.length ?? 1), 0),
+          numSequences: batch.sequences.length,
+          hostSeconds: scheduleSeconds + hostSeconds,
+          deviceSeconds
+        })
+  }
+
+  async #wokenWithin (seconds: number | undefined): Promise<void> {
+    if (seconds === undefined) return await this.#woken
+    const timer = setTimeout(this.#wake, 1000 * seconds)
+    try {
+      await this.#woken
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   /** Something arrived from outside a step. */

@@ -18,7 +18,7 @@ import { StepsInFlight } from './steps-in-flight.ts'
  * `schedule` may be called again before that; steps complete in the order they were scheduled.
  *
  * Every step carries all runnable decodes; prompts get the rest of the token budget, in chunks. The order is priority (lower
- * first), then arrival; background work runs when there is no other. When blocks run out, the last in this order are preempted, the first never; their
+ * first), then arrival; background work runs when there is no other, in short steps or not at all while some may come. When blocks run out, the last in this order are preempted, the first never; their
  * blocks are computed again later, or wait in host memory.
  */
 export class Scheduler {
@@ -136,6 +136,13 @@ export class Scheduler {
     const swapIns = plan.isEmpty ? [] : this.#kvCache.takeSwapIns()
     const moves = plan.isEmpty ? [] : this.#kvCache.takeMoves()
     return { step, sequences, moves, ...swapOuts.length > 0 && { swapOuts }, ...swapIns.length > 0 && { swapIns } }
+  }
+
+  /** Seconds until `schedule` may have something that it has not now, though nothing comes; undefined: never. */
+  get secondsToAskAgain (): number | undefined {
+    if (this.#config.backgroundStepTokens !== 0 || this.#residency.hasWork(false) || !this.#residency.hasWork(true)) return undefined
+    const seconds = this.#othersSeenAt + this.#config.backgroundQuietSeconds - this.#clock.now()
+    return seconds > 0 ? seconds : undefined
   }
 
   /**

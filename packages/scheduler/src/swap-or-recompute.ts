@@ -3,6 +3,8 @@ import type { PreemptionMode } from './config.ts'
 
 /** Weight of what was known before a step, when the step tells something new. */
 const MEMORY = 0.9
+/** Blocks that the first guess counts for, beside what steps tell: it was measured with about as many, and nothing makes it wrong later. */
+const GUESSED_BLOCKS = 64
 
 /** What giving up a sequence's blocks costs, either way. */
 export interface LostWork {
@@ -19,18 +21,17 @@ export interface LostWork {
 export class SwapOrRecompute {
   readonly #mode: PreemptionMode
   readonly #prefill = new Rate()
-  readonly #copied = new Rate()
-  readonly #firstBlockSeconds: number | undefined
+  readonly #copied: Rate
 
-  /** @param firstBlockSeconds of one block, one way, until swaps have been timed; undefined: unknown */
+  /** @param firstBlockSeconds a guess of one block, one way, which swaps that are timed correct; undefined: none */
   constructor (mode: PreemptionMode, firstBlockSeconds: number | undefined) {
     this.#mode = mode
-    this.#firstBlockSeconds = firstBlockSeconds
+    this.#copied = new Rate(firstBlockSeconds === undefined ? undefined : { secondsEach: firstBlockSeconds, count: GUESSED_BLOCKS })
   }
 
   /** Copying one block one way. Seconds. */
   get blockSeconds (): number | undefined {
-    return this.#copied.secondsEach ?? this.#firstBlockSeconds
+    return this.#copied.secondsEach
   }
 
   /** Computing one token of a prompt. Seconds. */
@@ -47,6 +48,7 @@ export class SwapOrRecompute {
 
   /** Learns from a step. */
   observe ({ sequences, swapOuts = [], swapIns = [] }: ForwardBatch, { deviceSeconds, swapSeconds = 0 }: StepResult): void {
+    // Every step forgets some of it: a slow swap must not decide against swapping for good, since none would follow to correct it.
     this.#copied.add(swapOuts.length + swapIns.length, swapSeconds)
     let numTokens = 0
     let numPrefillTokens = 0
@@ -60,17 +62,25 @@ export class SwapOrRecompute {
   }
 }
 
-/** Seconds for each of something, over recent steps and the more of it they had the more they count. */
+/** Seconds for each of something, over recent steps, beside a guess: the more of it they had the more they count. */
 class Rate {
+  readonly #guess: { readonly secondsEach: number, readonly count: number } | undefined
   #count = 0
   #seconds = 0
 
-  get secondsEach (): number | undefined {
-    return this.#count > 0 && this.#seconds > 0 ? this.#seconds / this.#count : undefined
+  constructor (guess?: { readonly secondsEach: number, readonly count: number }) {
+    this.#guess = guess
   }
 
+  get secondsEach (): number | undefined {
+    const { secondsEach: guessed = 0, count: guesses = 0 } = this.#guess ?? {}
+    const seconds = this.#seconds + guesses * guessed
+    return this.#count + guesses > 0 && seconds > 0 ? seconds / (this.#count + guesses) : undefined
+  }
+
+  /** Of nothing only forgets, where there is a guess to go back to. */
   add (count: number, seconds: number): void {
-    if (count === 0) return
+    if (count === 0 && this.#guess === undefined) return
     this.#count = this.#count * MEMORY + count
     this.#seconds = this.#seconds * MEMORY + seconds
   }

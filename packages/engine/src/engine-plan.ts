@@ -88,7 +88,7 @@ export function planEngine (config: ModelConfig, options: PlanOptions, device: P
   }
 }
 
-/** What is added is scaled, biased or normalised nowhere on the way, and a norm reads it next. */
+/** What a projection adds to the residual stream is neither scaled nor normalised on the way, and a norm reads it next. One with a bias adds it whole. */
 export function mayPart ({ norm, residualScale }: Pick<ModelConfig, 'norm' | 'residualScale'>): boolean {
   return norm.placement === 'before' && residualScale === 1
 }

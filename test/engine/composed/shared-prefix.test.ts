@@ -8,6 +8,7 @@ import { WORDS } from '../../../apps/server/src/eval/vocabulary.ts'
 import { openTextService } from '../../../apps/server/src/text/index.ts'
 import type { TextService } from '../../../apps/server/src/text/index.ts'
 import { sharedPrefixes } from '../../../packages/engine/src/shared-prefixes.ts'
+import { StepPacker } from '../../../packages/engine/src/step-inputs.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { engineTest, modelFolder, openForTest } from '../runner/engine-under-test.ts'
 import { greedy } from '../runner/sequence-driver.ts'
@@ -51,9 +52,19 @@ function aRequest (id: string, promptTokens: readonly number[], samplings: reado
   }
 }
 
-/** Runs through the engine, and tells how many keys the steps' decodes could share at most. */
-async function run (runner: ModelRunner, composition: CompositionOptions, work: (composition: Composition) => Promise<void>): Promise<number> {
+/** What the steps of a run shared: keys that decodes had in common at most, and the most groups that a step attended together. */
+interface Shared { readonly keys: number, readonly groups: number }
+
+/** Runs through the engine. */
+async function run (runner: ModelRunner, composition: CompositionOptions, work: (composition: Composition) => Promise<void>): Promise<Shared> {
   let mostSaved = 0
+  let groups = 0
+  const { pack } = StepPacker.prototype
+  StepPacker.prototype.pack = function (batch) {
+    const packed = pack.call(this, batch)
+    groups = Math.max(groups, packed.shape.groups)
+    return packed
+  }
   const watched: ModelRunner = {
     limits: runner.limits,
     execute: batch => {
@@ -62,9 +73,13 @@ async function run (runner: ModelRunner, composition: CompositionOptions, work: 
     },
     [Symbol.asyncDispose]: async () => {}
   }
-  await using composed = new Composition(watched, composition)
-  await work(composed)
-  return mostSaved
+  try {
+    await using composed = new Composition(watched, composition)
+    await work(composed)
+  } finally {
+    StepPacker.prototype.pack = pack
+  }
+  return { keys: mostSaved, groups }
 }
 
 function savedBy ({ sequences }: ForwardBatch): number {
@@ -95,15 +110,16 @@ engineTest(`requests that find one document in the cache have the tokens and bit
   const saved = await run(engine.runner, { prefixCaching: false }, async composition => {
     for (const { request } of asked) alone.set(request.id, await composition.run(request))
   })
-  t.equal(saved, 0, 'nobody shares anything')
+  t.same(saved, { keys: 0, groups: 0 }, 'nobody shares anything')
   checkAnswers(t, text, asked, alone)
   const savedTogether = await run(engine.runner, { prefixCaching: true }, async composition => {
     t.strictSame(await together(composition, asked.map(({ request }) => request)), alone, 'no token and no log-probability differs by a bit')
   })
-  t.equal(savedTogether, (askersOn(engine) - 2) * 256, 'keys that all but the first share')
+  t.equal(savedTogether.keys, (askersOn(engine) - 2) * 256, 'keys that all but the first share')
+  t.ok(savedTogether.groups > 0, 'and attend together')
 })
 
-engineTest('choices that are forked from one prompt have the bits of requests of one choice', engine, async (t, { runner }) => {
+engineTest('choices that are forked from one prompt have the bits of requests of one choice', engine, async (t, { runner, report }) => {
   const text = await openTextService(modelFolder('daybreak-mini'))
   t.teardown(() => text.close())
   const [asked] = await askers(text, 1)
@@ -116,7 +132,8 @@ engineTest('choices that are forked from one prompt have the bits of requests of
   const saved = await run(runner, { prefixCaching: false }, async composition => {
     t.strictSame((await composition.run(aRequest('choices', prompt, samplings, text))).choices, apart)
   })
-  t.ok(saved >= 2 * 256, `keys that choices share: ${saved}`)
+  t.ok(saved.keys >= 2 * 256, `keys that choices share: ${saved.keys}`)
+  t.ok(saved.groups > 0 || !report.adapter.software, 'attended together, where so few are worth a dispatch')
 })
 
 engineTest('in the default mode, too, everybody who shares a document is answered with the number asked for', fast, async (t, engine) => {
@@ -126,5 +143,6 @@ engineTest('in the default mode, too, everybody who shares a document is answere
   const saved = await run(engine.runner, { prefixCaching: true }, async composition => {
     checkAnswers(t, text, asked, await together(composition, asked.map(({ request }) => request)))
   })
-  t.equal(saved, (askersOn(engine) - 2) * 256, 'keys that all but the first share')
+  t.equal(saved.keys, (askersOn(engine) - 2) * 256, 'keys that all but the first share')
+  t.ok(saved.groups > 0, 'and attend together')
 })

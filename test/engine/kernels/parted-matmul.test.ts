@@ -5,11 +5,14 @@ import { fastVariants } from '../../../packages/engine/src/kernels/matmul/fast-v
 import { plainSum } from '../../../packages/engine/src/kernels/matmul/matmul-interface.ts'
 import type { MatmulVariant } from '../../../packages/engine/src/kernels/matmul/matmul-variant.ts'
 import { mostPartRows } from '../../../packages/engine/src/kernels/matmul/mma-staged.ts'
+import { productVariant } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
+import { rowRanges } from '../../../packages/engine/src/tuning/product-candidates.ts'
 import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { float16Bits } from '../../reference/float16.ts'
 import { assertClose } from './assert-close.ts'
-import { GpuHarness, POISON, gpuTest } from './gpu-harness.ts'
+import { POISON, gpuTest } from './gpu-harness.ts'
+import { openMatrixGpu } from './matrix-attention.ts'
 import { matmulProblem, matmulSettings } from './matmul-problem.ts'
 import { countedTokens, plainLogitRow } from './step-records.ts'
 import { inLayout } from './weight-order.ts'
@@ -21,7 +24,13 @@ const capabilities: DeviceCapabilities = {
 /** Output and down projections of published models, and shapes that no parts fit. */
 const SHAPES = [[2048, 2048], [2048, 8192], [4096, 4096], [4096, 14_336], [896, 4864], [1024, 3072], [5120, 8192], [64, 96], [3072, 32]] as const
 
-const parted = (columns: number, k: number): MatmulVariant[] => fastVariants(columns, k, 'residual', capabilities, { parted: true }).filter(({ parts = 1 }) => parts > 1)
+/** What the rules choose. */
+const ruled = (columns: number, k: number): MatmulVariant[] => fastVariants(columns, k, 'residual', capabilities, { parted: true }).filter(({ parts = 1 }) => parts > 1)
+/** And what tuning may. */
+const parted = (columns: number, k: number): MatmulVariant[] => {
+  const candidates = rowRanges(columns, true).flatMap(({ upTo, candidates }) => candidates.flatMap(kernel => productVariant({ upTo, kernel }, k, 'residual', capabilities) ?? []))
+  return [...ruled(columns, k), ...candidates.filter(({ parts = 1 }) => parts > 1)]
+}
 
 t.test('only few rows of few outputs are cut into parts, and parts are whole stages of K', async t => {
   for (const [columns, k] of SHAPES) {
@@ -31,8 +40,18 @@ t.test('only few rows of few outputs are cut into parts, and parts are whole sta
     }
     t.equal(fastVariants(columns, k, 'residual', capabilities).some(({ parts = 1 }) => parts > 1), false, `${columns} × ${k}: nothing is in parts where nobody adds them up`)
   }
-  t.ok(parted(2048, 8192).length >= 3 && parted(4096, 14_336).length >= 2, 'down projections are cut')
-  t.equal(parted(8192, 2048).length + parted(128_256, 2048).length, 0, 'many outputs fill a device by themselves')
+  t.ok(ruled(2048, 8192).length >= 3 && ruled(4096, 14_336).length >= 2, 'down projections are cut')
+  t.equal(ruled(8192, 2048).length + ruled(128_256, 2048).length, 0, 'many outputs fill a device by themselves')
+})
+
+t.test('a table that ends in parts, or has more than there is room for, ends before them', async t => {
+  const key = '64 x 4096 parted'
+  const variants = (...kernels: ReadonlyArray<readonly [upTo: number, parts: number]>): ReadonlyArray<readonly [number, number]> => fastVariants(64, 4096, 'residual', capabilities, {
+    parted: true, table: { [key]: kernels.map(([upTo, parts]) => ({ upTo, kernel: ['staged', 2, 2, 1, 2, 2, 64, parts] })) }
+  }).map(({ upTo, parts = 1 }) => [upTo, parts])
+  t.same(variants([16, 1], [128, 8]), [[Infinity, 1]])
+  t.same(variants([64, 8], [128, 16], [512, 1]), [[64, 8], [Infinity, 1]])
+  t.equal(variants([128, 8]).at(-1)?.[1], 1, 'of parts alone nothing is left, and the rules decide')
 })
 
 t.test('every product in parts is valid WGSL for an adapter that has tensor cores', async t => {
@@ -46,10 +65,7 @@ t.test('every product in parts is valid WGSL for an adapter that has tensor core
   }
 })
 
-const opened = await GpuHarness.open()
-const gpu = 'missing' in opened || (opened.device.capabilities.subgroupMatrix && opened.device.report.subgroupMaxSize === 32)
-  ? opened
-  : { missing: `${opened.device.report.name} has no 16 × 16 × 16 tensor-core products by subgroups of 32` }
+const gpu = await openMatrixGpu()
 
 gpuTest('the sums of all parts of a product make up the product, and nothing is written behind them', gpu, async (t, gpu) => {
   t.comment(`seed ${SEED}`)

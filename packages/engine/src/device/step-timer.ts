@@ -26,7 +26,8 @@ export class StepTimer {
     const querySet = this.#queries
     if (querySet === undefined) return
     const first = 2 * (step % SLOTS)
-    const timestampWrites = edge === 'begin' ? { querySet, beginningOfPassWriteIndex: first } : { querySet, endOfPassWriteIndex: first + 1 }
+    // The end of an empty pass in both cases: its beginning may be stamped while earlier work goes on.
+    const timestampWrites = { querySet, endOfPassWriteIndex: edge === 'begin' ? first : first + 1 }
     encoder.beginComputePass({ label: edge, timestampWrites }).end()
   }
 

@@ -2,7 +2,7 @@ import type { RunnerLimits } from '../contract.ts'
 import type { StorageAllocator } from '../device/storage-allocator.ts'
 import type { StorageType } from '../engine.ts'
 import { attentionSplit } from '../kernels/attention/attention-order.ts'
-import { mostPartRows } from '../kernels/matmul/mma-staged.ts'
+import { mostPartRows, mostParts } from '../kernels/matmul/mma-staged.ts'
 import { sampleParts } from '../kernels/sample-kernels.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import { resultWords } from '../step-inputs.ts'
@@ -60,9 +60,6 @@ export function partialSplits (config: ModelConfig, limits: Pick<RunnerLimits, '
   return Math.max(1, Math.min(wanted, Math.floor(Math.min(MAX_PARTIAL_BYTES, maxBindingBytes) / perSplit)))
 }
 
-/** Parts that product tables cut K into at most. */
-const MOST_PARTS = 8
-
 /** Matrix kernels work in tiles of rows: rows past the last are computed and never used. A tile of queries may begin at any row. */
 const ROW_PADDING = 128
 
@@ -89,7 +86,7 @@ export async function createActivationBuffers (
     qkv: await create('qkv', 4 * tokens * (config.numHeads + 2 * config.numKVHeads) * config.headDim),
     q: await create('q', act * (tokens + ROW_PADDING) * attended),
     attended: await create('attended', act * tokens * attended),
-    partialSums: partedProducts ? await create('partial sums', 4 * MOST_PARTS * mostPartRows * config.hiddenSize) : undefined,
+    partialSums: partedProducts ? await create('partial sums', 4 * mostParts * mostPartRows * config.hiddenSize) : undefined,
     gated: await create('gated', config.layers.some(({ mlp }) => mlp === 'dense') ? act * tokens * config.intermediateSize : 0),
     branch: await create('branch', config.norm.placement === 'before' ? 0 : 4 * tokens * config.hiddenSize),
     nothing: await create('nothing', 0),

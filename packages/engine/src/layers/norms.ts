@@ -8,7 +8,7 @@ import type { Linear } from './linear.ts'
 export type Recorder = (list: CommandList, shape: StepShape) => void
 
 /** A power of two, since sums are reduced by halves where there are no subgroups; not every adapter's limit is one. */
-export function normThreads ({ device }: LayerContext, length: number): number {
+export function normThreads ({ device }: Pick<LayerContext, 'device'>, length: number): number {
   const { maxWorkgroupThreads, software } = device.capabilities
   return 2 ** Math.floor(Math.log2(Math.min(maxWorkgroupThreads, software ? 32 : length >= 2048 ? 512 : 128)))
 }
@@ -21,6 +21,7 @@ export async function createInputNorm (context: LayerContext, label: string, wei
   const { pipelines, config, buffers } = context
   const { residual, step, normed } = buffers
   if (weight === undefined) {
+    if ((before?.partCounts.length ?? 0) > 0) throw new TypeError(`${label}: nothing adds up the parts of the projection before it`)
     const copy = await pipelines.get(toActivation, { HIDDEN_SIZE: config.hiddenSize })
     const group = copy.bind({ x: residual, step, y: normed })
     return (list, shape) => list.dispatch('to_activation', copy, group, [Math.ceil(config.hiddenSize / 256), shape.tokens, 1])

@@ -12,6 +12,7 @@ import type { ProductChoice, ProductKernel, ProductTable } from '../kernels/matm
 import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import { isGated } from '../kernels/matmul/weight-layout.ts'
 import type { PipelineCache } from '../kernels/pipeline-cache.ts'
+import { createNormBehind } from './norm-behind.ts'
 import { rowRanges } from './product-candidates.ts'
 import type { RowRange } from './product-candidates.ts'
 
@@ -37,7 +38,7 @@ const QUICK = { wakeSeconds: 0.005, passSeconds: 0.002 }
 const WORTH = 0.95
 
 /**
- * Measures which kernel is fastest for every shape and range of rows, with random weights and rows. The device must have timestamps
+ * Measures which kernel is fastest for every shape and range of rows, with random weights and rows; with the norm behind it where that adds up parts. The device must have timestamps
  * and tensor cores, and nothing else to do.
  * @throws OutOfDeviceMemoryError when a shape's buffers do not fit
  */
@@ -98,13 +99,15 @@ async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape,
       const { upTo, measuredRows } = range
       const step = await create('tuned step', 48)
       gpu.queue.writeBuffer(step, 0, Uint32Array.of(measuredRows, 0, 0, 0, 3, 3, 3, 3, 12, 12, 0, 0))
+      const normBehind = parted === true ? await createNormBehind(gpu, { pipelines, product: y, step, rows: measuredRows, columns, create }) : undefined
       const timed: Array<{ readonly kernel: ProductKernel, readonly units: Dispatch[][], readonly seconds: number }> = []
       for (const { kernel, variant } of candidatesOf(gpu, shape, range)) {
         const pipeline = await pipelines.get(variant.kernel, overridesOf(shape))
         const [alongRows, alongColumns] = [Math.ceil(measuredRows / variant.rows), Math.ceil(columns / variant.columns)]
+        const behind = normBehind === undefined ? [] : [await normBehind(variant.parts ?? 1)]
         const units = weights.map((weight): Dispatch[] => [{
           label: kernel.join(' '), pipeline: pipeline.gpu, bindGroup: pipeline.bind({ x, weight, bias, step, y }), grid: variant.rowsFirst === true ? [alongRows, alongColumns, variant.parts ?? 1] : [alongColumns, alongRows, 1]
-        }])
+        }, ...behind])
         const { seconds } = await timer.time(units, QUICK)
         timed.push({ kernel, units, seconds })
       }

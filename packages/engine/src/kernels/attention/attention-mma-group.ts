@@ -30,10 +30,10 @@ export function attentionMmaGroupBytes ({ headDim, group, subgroups }: Attention
 
 /**
  * Attention of single query tokens over keys that lie in the same blocks for all of them, on tensor cores, one workgroup per (group
- * record, KV head): partial results (o, m, l) for attention_merge, beside those of each token's own keys (attention-mma-split.ts).
+ * record, KV head): partial results (o, m, l) for attention_merge, beside those of each token's own keys (attention-vector.ts).
  *
  * q `[token][query head][D]` f16, scaled: members lie anywhere, so their queries are gathered in workgroup memory, whose type keeps
- * matrices of halves at multiples of 16 bytes. Keys and values are read straight from storage, as in the split form; what one subgroup has
+ * matrices of halves at multiples of 16 bytes. Keys and values are read straight from storage; what one subgroup has
  * read, the others find in the cache. Prefixes are whole runs of 32 keys and every key is visible: nothing is masked without a window.
  * Columns past the last member repeat it and are not stored; subgroups without a member load nothing.
  *

@@ -1,5 +1,5 @@
 /**
- * Softmax without synchronisation, shared by the attention kernels that run on tensor cores.
+ * Softmax without synchronisation, shared by the attention kernels whose bits may depend on the batch.
  *
  * A row's weights are e^(s − r) for a reference r of its own. It begins as the largest score of the first keys and is raised only
  * when a score exceeds it by more than HEADROOM = 8, which costs one pass over the row's output. Weights thus stay below
@@ -43,7 +43,7 @@ fn seen(s: vec4<f32>, j: u32, unseen: u32, visible: u32) -> vec4<f32> {
 `
 }
 
-/** Keys a subgroup attends at a time where queries are the columns of a tile: one a lane. */
+/** What splits and prefixes are multiples of: keys a subgroup attends at a time where queries are the columns of a tile, one a lane, and a multiple of what it does elsewhere. */
 export const attentionMmaRun = 32
 
 /** A subgroup's f32 in workgroup memory there: scores of 32 keys, rows of 20, and later its outputs. */

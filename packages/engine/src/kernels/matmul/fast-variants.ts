@@ -96,8 +96,10 @@ export interface FastVariantsOptions {
 
 function variantsOf (choices: readonly ProductChoice[], k: number, epilogue: Epilogue, capabilities: DeviceCapabilities): MatmulVariant[] {
   const variants = choices.flatMap(choice => productVariant(choice, k, epilogue, capabilities) ?? [])
-  const last = variants.at(-1)
-  return last === undefined ? [] : [...variants.slice(0, -1), { ...last, upTo: Infinity }]
+  // The last serves any number of rows; parts have room for a few.
+  const whole = variants.findLastIndex(({ parts = 1 }) => parts === 1)
+  const last = variants[whole]
+  return last === undefined ? [] : [...variants.slice(0, whole), { ...last, upTo: Infinity }]
 }
 
 /** What the rules choose, by ascending number of rows; all of it fits the adapter. */

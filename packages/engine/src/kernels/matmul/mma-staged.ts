@@ -23,6 +23,8 @@ export interface MmaStagedShape {
 
 /** Rows of a part's sums: with more rows a device is full without parts. */
 export const mostPartRows = 128
+/** Parts that there is room for. */
+export const mostParts = 8
 
 /** Rows of x a workgroup serves. */
 export function mmaStagedRows ({ rowGroups, rowTiles }: MmaStagedShape): number {

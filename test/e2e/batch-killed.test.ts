@@ -4,74 +4,118 @@ import { fileURLToPath } from 'node:url'
 import { toFile } from 'openai'
 import type OpenAI from 'openai'
 import t from 'tap'
+import { scriptedShape } from '../fakes/fake-engine-script.ts'
 import { SeededRandom } from '../fakes/seeded-random.ts'
 import { DaybreakProcess } from './daybreak-process.ts'
 
-const program = fileURLToPath(new URL('../fakes/fake-engine-server.ts', import.meta.url))
 const POLL_MS = 5
-/** Each costs the start of a server: more of them are for a longer run, with DAYBREAK_TEST_KILLS=50. */
+const MAX_SEQUENCES = 8
+/** So slow that both batches are still there at most of the kills. */
+const STEP_MS = 5
+/** DAYBREAK_TEST_ENGINE=real: daybreak-mini on this machine's adapter, with fewer lines and shorter answers, in place of an engine that has none. */
+const isReal = process.env['DAYBREAK_TEST_ENGINE'] === 'real'
+/** Each costs the start of a server or an engine: more of them are for a longer run, with DAYBREAK_TEST_KILLS=50, or 10 of a real engine. */
 const numKills = Number(process.env['DAYBREAK_TEST_KILLS'] ?? 4)
-const numLines = 100 * numKills
 const seed = Number(process.env['DAYBREAK_TEST_SEED'] ?? 20261126)
-t.comment(`seed ${seed}, ${numKills} kills`)
+const program = isReal ? undefined : fileURLToPath(new URL('../fakes/fake-engine-server.ts', import.meta.url))
+const numLines = (isReal ? 30 : 100) * numKills
+const mostTokens = isReal ? 4 : 30
+/** Lines of the two batches that are open at the same time. */
+const sizes = [numLines - Math.floor(2 * numLines / 5), Math.floor(2 * numLines / 5)]
+t.comment(`seed ${seed}, ${numKills} kills, ${sizes.join(' and ')} lines`)
+
+type Victim = 'server' | 'engine'
+const victims: readonly Victim[] = ['server', 'engine']
 
 interface Result {
   readonly custom_id: string
   readonly response: { readonly body: { readonly choices: ReadonlyArray<{ readonly text: string }> } }
 }
 
-async function aServer (dataFolder: string): Promise<DaybreakProcess> {
-  const server = await DaybreakProcess.start(['--data-dir', dataFolder, '--max-num-seqs', '8', '--log-level', 'info'], program)
+async function aServer (dataFolder: string, stepMs = STEP_MS): Promise<DaybreakProcess> {
+  const fake = isReal ? [] : ['--synthetic', scriptedShape({ stepMs }), '--served-model-name', 'daybreak-mini']
+  const server = await DaybreakProcess.start(['--data-dir', dataFolder, '--max-num-seqs', `${MAX_SEQUENCES}`, '--log-level', 'info', ...fake], program)
   if ('missing' in server) throw new Error(server.missing)
   return server
 }
 
-async function submit (client: OpenAI): Promise<string> {
+async function submit (client: OpenAI): Promise<string[]> {
   const random = new SeededRandom(seed)
   const documents = Array.from({ length: 20 }, (_, i) => `document ${i} `.repeat(10))
-  const lines = Array.from({ length: numLines }, (_, i) => JSON.stringify({
-    custom_id: `line ${i}`,
-    method: 'POST',
-    url: '/v1/completions',
-    body: { model: 'daybreak-mini', prompt: `${random.pick(documents)}${i}`, max_tokens: random.between(1, 30), seed: i, ignore_eos: true }
-  }))
-  const file = await client.files.create({ file: await toFile(Buffer.from(lines.join('\n')), 'in.jsonl'), purpose: 'batch' })
-  return (await client.batches.create({ input_file_id: file.id, endpoint: '/v1/completions', completion_window: '24h' })).id
+  const ids: string[] = []
+  for (const size of sizes) {
+    const lines = Array.from({ length: size }, (_, i) => JSON.stringify({
+      custom_id: `line ${i}`,
+      method: 'POST',
+      url: '/v1/completions',
+      body: { model: 'daybreak-mini', prompt: `${random.pick(documents)}${i}`, max_tokens: random.between(1, mostTokens), seed: i, temperature: isReal ? 0 : 1, ignore_eos: true }
+    }))
+    const file = await client.files.create({ file: await toFile(Buffer.from(lines.join('\n')), 'in.jsonl'), purpose: 'batch' })
+    ids.push((await client.batches.create({ input_file_id: file.id, endpoint: '/v1/completions', completion_window: '24h' })).id)
+  }
+  return ids
 }
 
-async function completed (server: DaybreakProcess, id: string): Promise<Array<readonly [string, string]>> {
-  let batch = await server.client.batches.retrieve(id)
-  for (; batch.status !== 'completed'; batch = await server.client.batches.retrieve(id)) await delay(POLL_MS)
-  t.match(batch.request_counts, { total: numLines, completed: numLines, failed: 0 })
-  const text = await (await server.client.files.content(batch.output_file_id ?? '')).text()
-  const results = text.trimEnd().split('\n').map(line => JSON.parse(line) as Result)
-  t.equal(results.length, numLines, 'every line is answered once')
-  return results.map(({ custom_id: customId, response }) => [customId, response.body.choices[0]?.text ?? ''] as const).sort(([a], [b]) => a < b ? -1 : 1)
+type Answers = ReadonlyArray<readonly [customId: string, text: string]>
+
+async function answersOf ({ client }: DaybreakProcess, ids: readonly string[]): Promise<Answers[]> {
+  const all: Answers[] = []
+  for (const [i, id] of ids.entries()) {
+    let batch = await client.batches.retrieve(id)
+    for (; batch.status !== 'completed'; batch = await client.batches.retrieve(id)) await delay(POLL_MS)
+    t.match(batch.request_counts, { total: sizes[i], completed: sizes[i], failed: 0 })
+    const text = await (await client.files.content(batch.output_file_id ?? '')).text()
+    const results = text.trimEnd().split('\n').map(line => JSON.parse(line) as Result)
+    t.equal(results.length, sizes[i], 'every line is answered once')
+    all.push(results.map(({ custom_id: customId, response }) => [customId, response.body.choices[0]?.text ?? ''] as const).sort(([a], [b]) => a < b ? -1 : 1))
+  }
+  return all
 }
 
-t.test('a batch whose server is killed again and again is answered as one that nobody disturbed', async t => {
+/** How far both batches are. */
+async function progressOf ({ client }: DaybreakProcess, ids: readonly string[]): Promise<{ readonly numDone: number, readonly numOpen: number, readonly isValidating: boolean }> {
+  const batches = await Promise.all(ids.map(async id => await client.batches.retrieve(id)))
+  return {
+    numDone: batches.reduce((sum, { request_counts: counts }) => sum + (counts?.completed ?? 0), 0),
+    numOpen: batches.filter(({ status }) => status === 'in_progress').length,
+    isValidating: batches.some(({ status }) => status === 'validating')
+  }
+}
+
+t.test('two batches whose server and engine are killed again and again are answered as those that nobody disturbed', async t => {
+  t.setTimeout(3_600_000)
   const random = new SeededRandom(seed)
   const folder = t.testdir({})
-  const undisturbed = await aServer(join(folder, 'undisturbed'))
-  const expected = await completed(undisturbed, await submit(undisturbed.client))
+  const undisturbed = await aServer(join(folder, 'undisturbed'), 0)
+  const expected = await answersOf(undisturbed, await submit(undisturbed.client))
   undisturbed.signal('SIGKILL')
 
   const dataFolder = join(folder, 'killed')
   let server = await aServer(dataFolder)
-  const id = await submit(server.client)
-  let numDone = 0
-  for (let kill = 0; kill < numKills; kill++) {
-    // Some of them before a line of this process's own is answered, and the last ones while results are published.
-    const target = Math.min(numLines, numDone + random.integer(2 * numLines / numKills))
-    for (;;) {
-      const { request_counts: counts, status } = await server.client.batches.retrieve(id)
-      if (status === 'completed' || (status !== 'validating' && (counts?.completed ?? 0) >= target)) break
-      await delay(POLL_MS)
+  let numEngineKills = 0
+  const ids = await submit(server.client)
+  let { numDone } = await progressOf(server, ids)
+  for (let i = 0; i < numKills; i++) {
+    const victim = victims[i] ?? random.pick(victims)
+    // Some servers before a line of their own is answered, and the last ones while results are published. Engines have answered what they
+    // were given when the one before them was killed: after a few deaths in its presence a request would be blamed for them.
+    const target = Math.min(numLines, numDone + (victim === 'engine' ? 2 * MAX_SEQUENCES : 0) + random.integer(2 * numLines / numKills))
+    let progress = await progressOf(server, ids)
+    for (; progress.numDone < target || progress.isValidating; progress = await progressOf(server, ids)) await delay(POLL_MS)
+    t.comment(`${progress.numDone} lines are answered, ${progress.numOpen} batches are open: the ${victim} is killed`)
+    if (victim === 'server') {
+      server.signal('SIGKILL')
+      await server.exited()
+      server = await aServer(dataFolder)
+      numEngineKills = 0
+    } else {
+      // The one that has replaced the last: that one's number may be another process's by now.
+      await server.logged('engine-ready', numEngineKills + 1)
+      process.kill(server.enginePid, 'SIGKILL')
+      numEngineKills++
     }
-    server.signal('SIGKILL')
-    await server.exited()
-    server = await aServer(dataFolder)
-    numDone = (await server.client.batches.retrieve(id)).request_counts?.completed ?? 0
+    // What a new server counts before it has read what the last one wrote is less than there is.
+    numDone = Math.max(progress.numDone, (await progressOf(server, ids)).numDone)
   }
-  t.strictSame(await completed(server, id), expected)
+  t.strictSame(await answersOf(server, ids), expected)
 })

@@ -17,6 +17,8 @@ const STEP_MS = 60
 /** Most of them cost the start of a server: more are for a longer run, with DAYBREAK_TEST_KILLS=50. */
 const numKills = Number(process.env['DAYBREAK_TEST_KILLS'] ?? 5)
 const numLines = 100 * numKills
+/** Lines of the two batches that are open at the same time. */
+const sizes = [numLines - Math.floor(2 * numLines / 5), Math.floor(2 * numLines / 5)]
 const seed = Number(process.env['DAYBREAK_TEST_SEED'] ?? 20261126)
 t.comment(`seed ${seed}, ${numKills} kills`)
 
@@ -34,30 +36,40 @@ async function aServer (dataFolder: string, script: FakeEngineScript, ...args: r
   return server
 }
 
-async function submit (client: OpenAI): Promise<string> {
+async function submit (client: OpenAI): Promise<string[]> {
   const random = new SeededRandom(seed)
   const documents = Array.from({ length: Math.ceil(numLines / 25) }, (_, i) => `document ${i} `.repeat(10))
-  const lines = Array.from({ length: numLines }, (_, i) => JSON.stringify({
-    custom_id: `line ${i}`,
-    method: 'POST',
-    url: '/v1/completions',
-    body: { model: 'daybreak-mini', prompt: `${random.pick(documents)}${i}`, max_tokens: random.between(1, 30), seed: i, ignore_eos: true }
-  }))
-  const file = await client.files.create({ file: await toFile(Buffer.from(lines.join('\n')), 'in.jsonl'), purpose: 'batch' })
-  return (await client.batches.create({ input_file_id: file.id, endpoint: '/v1/completions', completion_window: '24h' })).id
+  const ids: string[] = []
+  for (const size of sizes) {
+    const lines = Array.from({ length: size }, (_, i) => JSON.stringify({
+      custom_id: `line ${i}`,
+      method: 'POST',
+      url: '/v1/completions',
+      body: { model: 'daybreak-mini', prompt: `${random.pick(documents)}${i}`, max_tokens: random.between(1, 30), seed: i, ignore_eos: true }
+    }))
+    const file = await client.files.create({ file: await toFile(Buffer.from(lines.join('\n')), 'in.jsonl'), purpose: 'batch' })
+    ids.push((await client.batches.create({ input_file_id: file.id, endpoint: '/v1/completions', completion_window: '24h' })).id)
+  }
+  return ids
 }
 
-async function answersOf ({ client }: DaybreakProcess, id: string): Promise<Array<readonly [string, string]>> {
-  let batch = await client.batches.retrieve(id)
-  for (; batch.status !== 'completed'; batch = await client.batches.retrieve(id)) await delay(POLL_MS)
-  t.match(batch.request_counts, { total: numLines, completed: numLines, failed: 0 })
-  const text = await (await client.files.content(batch.output_file_id ?? '')).text()
-  const results = text.trimEnd().split('\n').map(line => JSON.parse(line) as Result)
-  t.equal(results.length, numLines, 'every line is answered once')
-  return results.map(({ custom_id: customId, response }) => [customId, response.body.choices[0]?.text ?? ''] as const).sort(([a], [b]) => a < b ? -1 : 1)
+type Answers = ReadonlyArray<readonly [customId: string, text: string]>
+
+async function answersOf ({ client }: DaybreakProcess, ids: readonly string[]): Promise<Answers[]> {
+  const all: Answers[] = []
+  for (const [i, id] of ids.entries()) {
+    let batch = await client.batches.retrieve(id)
+    for (; batch.status !== 'completed'; batch = await client.batches.retrieve(id)) await delay(POLL_MS)
+    t.match(batch.request_counts, { total: sizes[i], completed: sizes[i], failed: 0 })
+    const text = await (await client.files.content(batch.output_file_id ?? '')).text()
+    const results = text.trimEnd().split('\n').map(line => JSON.parse(line) as Result)
+    t.equal(results.length, sizes[i], 'every line is answered once')
+    all.push(results.map(({ custom_id: customId, response }) => [customId, response.body.choices[0]?.text ?? ''] as const).sort(([a], [b]) => a < b ? -1 : 1))
+  }
+  return all
 }
 
-redisTest('a batch of two servers over a Redis, all of which are killed again and again, is answered as one that nobody disturbed', async (t, redis) => {
+redisTest('two batches of two servers over a Redis, all of which are killed again and again, are answered as those that nobody disturbed', async (t, redis) => {
   t.setTimeout(3_600_000)
   const random = new SeededRandom(seed)
   const folder = t.testdir({})
@@ -89,14 +101,14 @@ redisTest('a batch of two servers over a Redis, all of which are killed again an
       case "the worker's engine": await killEngine(worker); break
     }
   }
-  const id = await submit(owner.client)
+  const ids = await submit(owner.client)
   let numDone = 0
   for (let i = 0; i < numKills; i++) {
     const target = (i + random.integer(100) / 100) * numLines / (numKills + 1)
     for (;;) {
-      const { request_counts: counts, status } = await owner.client.batches.retrieve(id)
-      numDone = counts?.completed ?? 0
-      if (status === 'completed' || (status !== 'validating' && numDone >= target)) break
+      const batches = await Promise.all(ids.map(async id => await owner.client.batches.retrieve(id)))
+      numDone = batches.reduce((sum, { request_counts: counts }) => sum + (counts?.completed ?? 0), 0)
+      if (numDone >= target && batches.every(({ status }) => status !== 'validating')) break
       await delay(POLL_MS)
     }
     // Each kind of them in the shortest run.
@@ -104,6 +116,6 @@ redisTest('a batch of two servers over a Redis, all of which are killed again an
     t.comment(`${numDone} lines are answered: ${victim} is killed`)
     await kill(victim)
   }
-  t.strictSame(await answersOf(owner, id), expected)
+  t.strictSame(await answersOf(owner, ids), expected)
   t.comment(`answers that came twice, since the owner's last start: ${(await owner.metrics()).value('daybreak_queue_answers_total', { what: 'repeated' })}`)
 })

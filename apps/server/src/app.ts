@@ -12,11 +12,12 @@ import type { GenerationService } from './generation/generation-service.ts'
 import type { HttpConfig, ServedModel } from './http-config.ts'
 import { generationEndpoints } from './openai/generation-endpoint.ts'
 import { ModelNames } from './openai/model-names.ts'
-import { connectionErrorHandler } from './plugins/connection-errors.ts'
+import { connectionErrorHandler, refuseSlowRequest } from './plugins/connection-errors.ts'
 import { registerCors } from './plugins/cors.ts'
 import { Drain, registerDrain } from './plugins/drain.ts'
 import { registerErrorHandler, sendError } from './plugins/error-handler.ts'
 import { registerHttpMetrics } from './plugins/http-metrics.ts'
+import { LEAST_BYTES_PER_SECOND, receiveTimeout } from './plugins/receive-timeout.ts'
 import { registerRequestIdentity, requestIdOf } from './plugins/request-identity.ts'
 import type { BatchQueue } from './queue/index.ts'
 import { registerBatches } from './routes/batches.ts'
@@ -36,6 +37,8 @@ import { KeepAlive } from './transport/keep-alive.ts'
 
 /** Between looks for files that have expired. */
 const SWEEP_MS = 60_000
+/** Node takes time limits as 32-bit integers. */
+const MAX_NODE_MS = 2 ** 31 - 1
 
 export interface AppOptions {
   readonly config: HttpConfig
@@ -118,6 +121,7 @@ function registerStorage (app: FastifyInstance, { files, batches, lost }: AppSto
     files,
     runner,
     shared: queue?.answering(names.all),
+    maxRunning: config.maxRunningBatches,
     limits: { maxLines: config.maxBatchLines, maxLineBytes: config.bodyLimitBytes, maxTokensTogether: config.batchGroupTokens },
     now: unixSeconds,
     sleep: pause,
@@ -152,22 +156,33 @@ function unixSeconds (): number {
 }
 
 function newFastify (config: HttpConfig, logger: FastifyBaseLogger, telemetry: Telemetry): FastifyInstance {
+  const receiveMs = Math.ceil(config.receiveTimeoutSeconds * 1000)
+  // What `watchBody` does not see, such as what Node answers itself, ends when the longest upload would have.
+  const longestReceiveMs = Math.min(MAX_NODE_MS, 2 * receiveMs + Math.ceil(1000 * config.maxFileBytes / LEAST_BYTES_PER_SECOND))
+  const watchBody = receiveTimeout(receiveMs, socket => { refuseSlowRequest(socket, telemetry) })
   const app = Fastify({
     loggerInstance: logger,
     // One line per generation, written when it ends; see ClientRequest.
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     genReqId: requestIdOf,
     bodyLimit: config.bodyLimitBytes,
-    requestTimeout: config.receiveTimeoutSeconds * 1000,
+    requestTimeout: longestReceiveMs,
     keepAliveTimeout: config.idleConnectionSeconds * 1000,
-    http: { maxHeaderSize: config.headerLimitBytes, IncomingMessage: IncomingRequest },
+    http: { maxHeaderSize: config.headerLimitBytes, IncomingMessage: IncomingRequest, headersTimeout: receiveMs, requestTimeout: longestReceiveMs },
     // Model names may be long paths.
     routerOptions: { maxParamLength: 512 },
     // Requests that arrive while closing get our own 503.
     return503OnClosing: false,
     clientErrorHandler: connectionErrorHandler(telemetry),
     // What the router refuses before any hook, such as `/%E0%A4%A`.
-    frameworkErrors: (error, _request, reply) => { sendError(reply, toApiError(error), telemetry) },
+    frameworkErrors: (error, request, reply) => {
+      watchBody(request.raw)
+      sendError(reply, toApiError(error), telemetry)
+    },
+  })
+  app.addHook('onRequest', (request, _reply, done) => {
+    watchBody(request.raw)
+    done()
   })
   app.removeContentTypeParser('text/plain')
   // Requests are checked by zod where they are used; route schemas only describe them in the OpenAPI document.

@@ -91,7 +91,7 @@ const operationSchema = z.strictObject({
 
 const storageSchema = z.strictObject({
   dataDir: z.string().min(1).optional().meta({ placeholder: 'folder' })
-    .describe('Where uploaded files and batches are kept, by one server at a time; without it $XDG_DATA_HOME/daybreak or ~/.local/share/daybreak')
+    .describe('Where uploaded files and batches are kept, by one server at a time; without it $XDG_DATA_HOME/daybreak or ~/.local/share/daybreak. Files, results among them, stay until they are deleted (DELETE /v1/files/…) or expire (expires_after of a file, output_expires_after of a batch); of every batch a record of about 1 KB stays for good')
 })
 
 const queueSchema = z.strictObject({

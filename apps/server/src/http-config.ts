@@ -49,10 +49,13 @@ export const httpConfigSchema = z.strictObject({
     .describe("What the name of a special token is in a chat's messages and tools: that token (parse), or letters, so that callers cannot forge turns (escape)"),
   // OpenAI's own limits.
   maxFileBytes: z.int().min(KiB).max(64 * 1024 * MiB).default(200 * MiB)
-    .describe('Largest uploaded file, in bytes; it has to arrive within --receive-timeout-seconds'),
+    .describe('Largest uploaded file, in bytes'),
   maxBatchLines: z.int().min(1).max(10_000_000).default(50_000)
     .describe('Most requests of one batch'),
-  // 4 bytes of memory each; a batch beyond it is grouped in parts.
+  // Each one's lines are in memory, and each one's prefixes ask for KV blocks; few enough that a prefix has more than one request at a time.
+  maxRunningBatches: z.int().min(1).max(64).default(4)
+    .describe('Batches that are answered at the same time, each with an equal share of the engine; others wait for one to end'),
+  // 4 bytes of memory each, for each of the batches that run until it is grouped; a batch beyond it is grouped in parts.
   batchGroupTokens: z.int().min(1).max(2 ** 30).default(64 * MiB)
     .describe('Prompt tokens of a batch that are searched together for beginnings they share'),
   // Proxies cut idle streams after 30 to 60 s, undici after 300 s.
@@ -68,9 +71,9 @@ export const httpConfigSchema = z.strictObject({
   // The SDKs give up after 10 minutes by default; a longer generation is legitimate, an endless one is not.
   requestTimeoutSeconds: z.number().min(0.1).max(86400).default(3600)
     .describe('Longest time one request may take from arrival to its last token, in seconds'),
-  // Time for a client to deliver headers and body; stops slow-loris senders.
+  // Time for a client to deliver headers and body; stops slow-loris senders, and lets through large files on slow lines.
   receiveTimeoutSeconds: z.number().min(1).max(3600).default(60)
-    .describe('Longest time a client may take to send a request, in seconds'),
+    .describe('Longest time a client may take to send a request, in seconds; every 16 KiB of a body that have come give it another one'),
   // Above the 60 s after which common balancers drop idle upstream connections, so that they close first.
   idleConnectionSeconds: z.number().min(1).max(3600).default(75)
     .describe('How long an idle keep-alive connection stays open, in seconds'),

@@ -28,8 +28,9 @@ const chatLine = (customId: string, body: Body = {}, line: Body = {}): Body =>
 
 const jsonl = (lines: readonly unknown[]): string => lines.map(line => typeof line === 'string' ? line : JSON.stringify(line)).join('\n') + '\n'
 
-async function submit (client: OpenAI, lines: readonly unknown[], more: Partial<OpenAI.BatchCreateParams> = {}): Promise<OpenAI.Batch> {
-  const { id } = await client.files.create({ file: await toFile(Buffer.from(jsonl(lines)), 'in.jsonl'), purpose: 'batch' })
+async function submit (client: OpenAI, lines: readonly unknown[] | string, more: Partial<OpenAI.BatchCreateParams> = {}): Promise<OpenAI.Batch> {
+  const text = typeof lines === 'string' ? lines : jsonl(lines)
+  const { id } = await client.files.create({ file: await toFile(Buffer.from(text), 'in.jsonl'), purpose: 'batch' })
   return await client.batches.create({ input_file_id: id, endpoint: CHAT, completion_window: '24h', ...more })
 }
 
@@ -90,6 +91,20 @@ t.test('completions are as good an endpoint', async t => {
   const done = await ended(client, await submit(client, [line], { endpoint: '/v1/completions' }))
   const [result] = await resultsOf(client, done.output_file_id)
   t.equal(result?.response?.body.choices.length, 2)
+})
+
+const BYTE_ORDER_MARK = '\uFEFF'
+
+t.test('an input file may begin with a byte order mark, which is no part of its first line', async t => {
+  const longest = JSON.stringify(chatLine('first', { user: 'u'.repeat(1024) }))
+  const { client } = await aBatchServer(t, { config: { bodyLimitBytes: longest.length } })
+  const done = await ended(client, await submit(client, BYTE_ORDER_MARK + jsonl([longest, '', chatLine('second')])))
+  t.match(done, { status: 'completed', request_counts: { total: 2, completed: 2 } })
+  t.strictSame((await resultsOf(client, done.output_file_id)).map(({ custom_id: id }) => id).sort(), ['first', 'second'])
+  const empty = await ended(client, await submit(client, BYTE_ORDER_MARK))
+  t.match(empty.errors?.data?.[0], { code: 'empty_file' })
+  const strayed = await ended(client, await submit(client, jsonl([longest]) + BYTE_ORDER_MARK + jsonl([chatLine('second')])))
+  t.match(strayed.errors?.data?.[0], { code: 'invalid_json_line', line: 2 }, 'elsewhere it is no JSON')
 })
 
 const good = chatLine('good')
@@ -154,7 +169,7 @@ t.test('a batch that is cancelled keeps the answers it has', async t => {
   t.match(await client.batches.cancel(batch.id), { status: 'cancelled' }, 'a second time changes nothing')
 })
 
-t.test('batches come in pages, newest first, and wait for one another', async t => {
+t.test('batches come in pages, newest first', async t => {
   const { client } = await aBatchServer(t)
   const batches = [await submit(client, [good]), await submit(client, [good]), await submit(client, [good])]
   for (const batch of batches) await ended(client, batch)
@@ -199,7 +214,7 @@ t.test('a batch that ended while its files were being published publishes them o
 })
 
 t.test('when the input file is gone, the batch says so', async t => {
-  const { client } = await aBatchServer(t, { script: byHand })
+  const { client } = await aBatchServer(t, { script: byHand, config: { maxRunningBatches: 1 } })
   const first = await submit(client, [good])
   const second = await submit(client, [good])
   await client.files.delete(second.input_file_id)
@@ -208,7 +223,7 @@ t.test('when the input file is gone, the batch says so', async t => {
 })
 
 t.test('a batch that waits for another is cancelled at once, and never begins', async t => {
-  const { client, generation } = await aBatchServer(t, { script: byHand })
+  const { client, generation } = await aBatchServer(t, { script: byHand, config: { maxRunningBatches: 1 } })
   const first = await submit(client, [good])
   const second = await submit(client, [good])
   await generation.stream(0)
@@ -233,7 +248,7 @@ t.test('a batch is cancelled at whatever moment that is asked for', async t => {
 })
 
 t.test('when the disk takes no more of a batch, the server and the batches behind it go on, and the next start ends it', async t => {
-  const { client, generation, app, dataFolder, logLines } = await aBatchServer(t, { script: byHand })
+  const { client, generation, app, dataFolder, logLines } = await aBatchServer(t, { script: byHand, config: { maxRunningBatches: 1 } })
   const first = await submit(client, [good])
   const second = await submit(client, [good])
   const stream = await generation.stream(0)

@@ -35,6 +35,7 @@ t.test('a batch that the disk has no room for waits until there is some, and los
       observer: backgroundObserver({ promptScheduled: nothing, tokensGenerated: nothing }),
       sleep
     }),
+    maxRunning: 4,
     limits: { maxLines: 10, maxLineBytes: 1000, maxTokensTogether: 100 },
     now,
     sleep,
@@ -49,7 +50,7 @@ t.test('a batch that the disk has no room for waits until there is some, and los
   }
   const line = (id: string): string => JSON.stringify({ custom_id: id, method: 'POST', url: PATH, body: { prompt: id, max_tokens: 4 } })
   const content = await files.receive(Readable.from([Buffer.from(`${line('a')}\n${line('b')}\n`)]), 1000)
-  const input = await files.publish(content, { filename: 'in.jsonl', purpose: 'batch', expiresAt: undefined })
+  const input = await files.publish(content, { filename: 'in.jsonl', purpose: 'batch', expiresAfter: undefined })
   const { id } = await processor.create({ endpoint: PATH, inputFileId: input.id, completionWindow: '24h', windowSeconds: 86_400, metadata: null, outputExpiresAfter: null })
   for (let batch = batches.get(id); batch !== undefined && !hasEnded(batch); batch = batches.get(id)) await new Promise(resolve => setImmediate(resolve))
   await processor.stop()

@@ -142,6 +142,30 @@ redisTest('a batch that is cancelled stops on all servers, and keeps the answers
   t.match(await ended(owner.client, next), { status: 'completed' }, 'and the next has its turn')
 })
 
+redisTest('a batch of 10 lines ends while one of 1,000 is in the queue', async (t, redis) => {
+  const owner = await onQueue(t, redis, { dataFolder: t.testdir({}), script: byHand })
+  const openOf = (maxTokens: number): FakeStream[] => owner.generation.streams.filter(({ request, released }) => !released && request.maxTokens === maxTokens)
+  const large = await submit(owner.client, 1_000)
+  await until(async () => await redis.ask('LLEN daybreak:v1-fake:wait'), length => length === ':2\r\n')
+  const small = await submit(owner.client, 10, {}, { max_tokens: 6 })
+  await until(() => {
+    for (const stream of openOf(8).slice(0, 8)) says('yes')(stream)
+    return openOf(6).length
+  }, numOpen => numOpen === 10)
+  for (const stream of openOf(6)) says('yes')(stream)
+  const done = await ended(owner.client, small)
+  t.match(done, { status: 'completed', request_counts: { completed: 10 } })
+  t.strictSame(namesOf(await resultsOf(owner.client, done.output_file_id)), numbered(10))
+  const { status, request_counts: counts } = await owner.client.batches.retrieve(large.id)
+  t.equal(status, 'in_progress')
+  t.ok((counts?.completed ?? 0) < 500, `${counts?.completed} lines of the large one were answered in the meantime`)
+  answerAll(t, owner)
+  const all = await ended(owner.client, large)
+  t.match(all, { status: 'completed', request_counts: { completed: 1_000 } })
+  t.strictSame(namesOf(await resultsOf(owner.client, all.output_file_id)), numbered(1_000))
+  t.equal(owner.generation.streams.length, 1_010, 'no line is computed twice')
+})
+
 redisTest('an answer that is delivered twice is written once, and what is no answer not at all', async (t, redis) => {
   const owner = await onQueue(t, redis, { dataFolder: t.testdir({}), script: byHand })
   const batch = await submit(owner.client, 3)

@@ -8,7 +8,7 @@ import type { OrderedLine } from './line-order.ts'
 import type { LineRunner } from './line-runner.ts'
 
 export interface LinesToAnswer {
-  /** Distinguishes this batch's groups from those of others. */
+  /** Whose places the lines take; distinguishes this batch's groups from those of others. */
   readonly batchId: string
   readonly endpoint: string
   readonly path: string
@@ -17,8 +17,6 @@ export interface LinesToAnswer {
   readonly runner: LineRunner
   /** Prompt tokens that are looked at together for what they share. */
   readonly maxTokensTogether: number
-  /** Default: enough to keep the engine busy. */
-  readonly maxConcurrency?: number | undefined
   readonly onAnswer: () => void
 }
 
@@ -43,19 +41,21 @@ export async function answerLines (work: LinesToAnswer, stop: AbortController): 
       return await runner.promptOf(endpoint, parseLine(await reader.read(line)).body)
     }
   })
-  const numAtOnce = Math.max(1, work.maxConcurrency ?? runner.numAtOnce)
-  // They share one iterator: whoever is free takes the next line.
-  const ends = await Promise.allSettled(Array.from({ length: numAtOnce }, async () => { await takeLines(ordered, reader, work, stop) }))
+  // They share one iterator: whoever is free takes the next line. All the places may be theirs while no other batch wants any.
+  const ends = await Promise.allSettled(Array.from({ length: runner.numAtOnce }, async () => { await takeLines(ordered, reader, work, stop) }))
   // Only now, with the last of them: an answer that is still being written would else come behind the count of those that there are.
   for (const end of ends) if (end.status === 'rejected') throw stop.signal.reason
 }
 
-async function takeLines (ordered: AsyncGenerator<OrderedLine>, reader: LineReader, { endpoint, runner, results, onAnswer }: LinesToAnswer, stop: AbortController): Promise<void> {
+async function takeLines (ordered: AsyncGenerator<OrderedLine>, reader: LineReader, { batchId, endpoint, runner, results, onAnswer }: LinesToAnswer, stop: AbortController): Promise<void> {
   try {
     for (let next = await ordered.next(); next.done !== true; next = await ordered.next()) {
       const { line, prefixGroup } = next.value
-      const { body } = parseLine(await reader.read(line))
-      await results.add(line, await runner.answer(endpoint, body, prefixGroup, stop.signal))
+      // Only a line that is there to be answered waits for a place: none is kept from the others while prompts are looked at.
+      await runner.places.run(batchId, stop.signal, async () => {
+        const { body } = parseLine(await reader.read(line))
+        await results.add(line, await runner.answer(endpoint, body, prefixGroup, stop.signal))
+      })
       onAnswer()
     }
   } catch (error) {

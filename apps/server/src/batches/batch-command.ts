@@ -94,7 +94,7 @@ async function run (command: Command, context: CommandContext, { engineEntry }: 
   signal.throwIfAborted()
   // The command line says which model answers; by what name the requests call it is no reason to refuse them.
   const names = new ModelNames({ id: model ?? settings.model.synthetic ?? id, created: 0, ownedBy: 'daybreak' }, [])
-  const runner = lineRunner({ config: http, generation: engine, text: text.value, names })
+  const runner = lineRunner({ config: http, generation: engine, text: text.value, names }, settings.batch.maxConcurrency)
   const stop = new AbortController()
   signal.addEventListener('abort', () => { stop.abort(signal.reason) }, { once: true })
   progress.start()
@@ -107,7 +107,6 @@ async function run (command: Command, context: CommandContext, { engineEntry }: 
       results,
       runner,
       maxTokensTogether: http.batchGroupTokens,
-      maxConcurrency: settings.batch.maxConcurrency,
       onAnswer: () => { progress.update(results.tally) }
     }, stop)
   } finally {
@@ -118,7 +117,7 @@ async function run (command: Command, context: CommandContext, { engineEntry }: 
   return results.hasErrors ? 1 : 0
 }
 
-function lineRunner (endpoint: EndpointContext): LineRunner {
+function lineRunner (endpoint: EndpointContext, maxConcurrency: number | undefined): LineRunner {
   const nothing = (): void => {}
   const { generation, text } = endpoint
   return new LineRunner({
@@ -126,7 +125,8 @@ function lineRunner (endpoint: EndpointContext): LineRunner {
     generation,
     text,
     observer: backgroundObserver({ promptScheduled: nothing, tokensGenerated: nothing }),
-    sleep: async (ms, signal) => { await sleep(ms, undefined, { signal }) }
+    sleep: async (ms, signal) => { await sleep(ms, undefined, { signal }) },
+    maxConcurrency
   })
 }
 

@@ -1,65 +1,23 @@
-import type { FastifyBaseLogger } from 'fastify'
-import { isStorageFull, newFileId } from '../files/index.ts'
-import type { FileStore } from '../files/index.ts'
-import { answerLines } from './answer-lines.ts'
-import type { LinesToAnswer } from './answer-lines.ts'
-import { hasEnded, newBatch } from './batch-object.ts'
-import type { Batch, BatchProblem, BatchStatus, NewBatch } from './batch-object.ts'
-import { BatchResults } from './batch-results.ts'
-import { BatchStop } from './batch-stop.ts'
-import type { BatchStore } from './batch-store.ts'
-import { checkInput } from './check-input.ts'
-import type { BatchLine, InputLimits } from './check-input.ts'
-import type { LineRunner } from './line-runner.ts'
+import { newBatch, hasEnded } from './batch-object.ts'
+import type { Batch, NewBatch } from './batch-object.ts'
+import { BatchRun } from './batch-run.ts'
+import type { BatchRunOptions } from './batch-run.ts'
 
-/** Lines for whoever answers them, here or on other machines. */
-export interface BatchWork extends LinesToAnswer {
-  /** That the requests name; null: none does. */
-  readonly model: string | null
-  /** Unix seconds. */
-  readonly expiresAt: number | null
-  /** A file that the batch has until it ends. */
-  readonly planPath: string
+export interface BatchProcessorOptions extends BatchRunOptions {
+  /** Batches that are answered at the same time; the others wait. */
+  readonly maxRunning: number
 }
 
-/** Has a batch's lines answered by several servers. */
-export interface SharedAnswering {
-  /** As `answerLines` does; after the end of the process, with what has been done in between. */
-  answer (work: BatchWork, stop: AbortController): Promise<void>
-  /** Nobody works for this batch any more. Never rejects. */
-  end (batchId: string): Promise<void>
+interface Running {
+  readonly run: BatchRun
+  readonly ended: Promise<void>
 }
 
-export interface BatchProcessorOptions {
-  readonly batches: BatchStore
-  readonly files: FileStore
-  readonly runner: LineRunner
-  /** Undefined: this server alone answers. */
-  readonly shared?: SharedAnswering | undefined
-  readonly limits: InputLimits & {
-    /** Prompt tokens of a batch that are looked at together for what they share. */
-    readonly maxTokensTogether: number
-  }
-  /** Unix seconds. */
-  readonly now: () => number
-  /** Resolves after `ms`, rejects when the signal aborts before. */
-  readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>
-  readonly logger: FastifyBaseLogger
-}
-
-/** Between two attempts at a batch that the disk had no room for. */
-const FULL_DISK_MS = 10_000
-
-/**
- * Brings batches to their end, one after the other, oldest first: checks the input, answers its lines in the background, publishes the
- * results. Every change is on disk before it shows, so that after the end of the process, at any moment, `start` goes on where it was.
- */
+/** Brings batches to their end, some at a time, the oldest first. How they share the engine is the lines' affair. */
 export class BatchProcessor {
   readonly #options: BatchProcessorOptions
   readonly #shutdown = new AbortController()
-  #running: { readonly id: string, readonly stop: BatchStop } | undefined
-  #isRunning = false
-  #loop: Promise<void> = Promise.resolve()
+  readonly #running = new Map<string, Running>()
 
   constructor (options: BatchProcessorOptions) {
     this.#options = options
@@ -67,9 +25,13 @@ export class BatchProcessor {
 
   /** Goes on with what an earlier process left. */
   start (): void {
-    if (this.#isRunning || this.#shutdown.signal.aborted) return
-    this.#isRunning = true
-    this.#loop = this.#run()
+    const { batches, maxRunning } = this.#options
+    while (this.#running.size < maxRunning && !this.#shutdown.signal.aborted) {
+      const next = batches.list().find(batch => !hasEnded(batch) && !this.#running.has(batch.id))
+      if (next === undefined) return
+      const run = new BatchRun(next.id, this.#options, this.#shutdown.signal)
+      this.#running.set(next.id, { run, ended: this.#toEnd(next.id, run) })
+    }
   }
 
   /** @throws what the disk gives reason for (rejects), with no batch made */
@@ -85,169 +47,24 @@ export class BatchProcessor {
     const now = this.#options.now()
     const changed = await this.#options.batches.update(id, latest => {
       if (latest.status !== 'validating' && latest.status !== 'in_progress') return undefined
-      if (latest.status === 'validating' && this.#running?.id !== id) return { ...latest, status: 'cancelled', cancelling_at: now, cancelled_at: now }
+      if (latest.status === 'validating' && !this.#running.has(id)) return { ...latest, status: 'cancelled', cancelling_at: now, cancelled_at: now }
       return { ...latest, status: 'cancelling', cancelling_at: now }
     })
-    if (this.#running?.id === id && (changed.status === 'cancelling' || changed.status === 'cancelled')) this.#running.stop.end('cancelled')
+    if (changed.status === 'cancelling' || changed.status === 'cancelled') this.#running.get(id)?.run.stop.end('cancelled')
     return changed
   }
 
   /** Leaves everything as it is; unanswered lines stay so. Resolves when nothing is written any more. */
   async stop (): Promise<void> {
     this.#shutdown.abort(new Error('batches stop'))
-    this.#running?.stop.end('shutdown')
-    await this.#loop
+    const running = [...this.#running.values()]
+    for (const { run } of running) run.stop.end('shutdown')
+    await Promise.all(running.map(async ({ ended }) => { await ended }))
   }
 
-  /** Never rejects. */
-  async #run (): Promise<void> {
-    for (;;) {
-      const next = this.#options.batches.list().find(batch => !hasEnded(batch))
-      if (next === undefined || this.#shutdown.signal.aborted) break
-      const stop = new BatchStop()
-      this.#running = { id: next.id, stop }
-      try {
-        await this.#process(next, stop)
-      } catch (error) {
-        if (!this.#shutdown.signal.aborted) await this.#recover(next.id, error)
-      } finally {
-        this.#running = undefined
-      }
-    }
-    this.#isRunning = false
-  }
-
-  async #process (batch: Batch, stop: BatchStop): Promise<void> {
-    if (batch.status === 'finalizing') return await this.#publishAll(batch)
-    const { files, limits, batches, logger, now } = this.#options
-    const input = files.get(batch.input_file_id)
-    if (input === undefined) return await this.#fail(batch.id, { code: 'file_not_found', message: 'The input file has been deleted.', param: 'input_file_id' })
-    const path = files.contentPath(input)
-    const checked = await checkInput(path, batch.endpoint, limits, stop.signal).catch((error: unknown) => {
-      if (!stop.isReason(error)) throw error
-    })
-    if (stop.endedBy('shutdown') || hasEnded(this.#latest(batch))) return
-    if (checked !== undefined && checked.problems.length > 0) return await this.#fail(batch.id, ...checked.problems)
-    const lines = checked?.lines ?? []
-    await using results = await BatchResults.open({ output: batches.logPath(batch, 'output'), errors: batches.logPath(batch, 'errors') }, checked === undefined ? batch.request_counts.total : lines.length)
-    const current = await batches.update(batch.id, latest => latest.status === 'validating'
-      ? { ...latest, model: checked?.model ?? null, ...results.tally, status: 'in_progress', in_progress_at: now() }
-      : undefined)
-    if (current.status === 'in_progress') {
-      logger.info({ event: 'batch-started', batch: batch.id, lines: lines.length, answered: lines.filter(line => results.isAnswered(line)).length }, 'batch started')
-      await this.#answer(current, path, lines, results, stop)
-    }
-    if (stop.endedBy('shutdown')) return
-    await this.#options.shared?.end(batch.id)
-    if (stop.endedBy('expired')) {
-      for (const line of lines) if (!results.isAnswered(line)) await results.addUnanswered(line, { code: 'batch_expired', message: 'This request could not be executed before the completion window expired.' })
-    }
-    await results.sync()
-    await this.#finalize(batch, results, stop)
-  }
-
-  /** Returns when every line is answered, or at the stop. */
-  async #answer (batch: Batch, path: string, lines: readonly BatchLine[], results: BatchResults, stop: BatchStop): Promise<void> {
-    const { batches, runner, shared, limits, now } = this.#options
-    using _expiry = stop.endAt(batch.expires_at, now)
-    const work: BatchWork = {
-      batchId: batch.id,
-      endpoint: batch.endpoint,
-      model: batch.model,
-      expiresAt: batch.expires_at,
-      path,
-      planPath: batches.planPath(batch),
-      lines,
-      results,
-      runner,
-      maxTokensTogether: limits.maxTokensTogether,
-      onAnswer: () => { batches.show({ ...this.#latest(batch), ...results.tally }) }
-    }
-    try {
-      await (shared === undefined ? answerLines(work, stop.controller) : shared.answer(work, stop.controller))
-    } catch (error) {
-      if (!stop.isReason(error)) throw error
-    }
-  }
-
-  /** The names of the result files are on disk before the files are, so that they are published once. */
-  async #finalize ({ id }: Batch, results: BatchResults, stop: BatchStop): Promise<void> {
-    const { batches, now } = this.#options
-    const finalizing = await batches.update(id, latest => hasEnded(latest)
-      ? undefined
-      : {
-          ...latest,
-          ...results.tally,
-          output_file_id: results.hasOutput ? newFileId() : null,
-          error_file_id: results.hasErrors ? newFileId() : null,
-          ...stop.endedBy('expired') && { expired_at: now() },
-          status: 'finalizing',
-          finalizing_at: now()
-        })
-    if (!hasEnded(finalizing)) await this.#publishAll(finalizing)
-  }
-
-  async #publishAll (batch: Batch): Promise<void> {
-    const { batches, logger, now } = this.#options
-    await this.#publish(batch, 'output', batch.output_file_id)
-    await this.#publish(batch, 'errors', batch.error_file_id)
-    await batches.removeLogs(batch)
-    const status: BatchStatus = batch.failed_at !== null ? 'failed' : batch.expired_at !== null ? 'expired' : batch.cancelling_at !== null ? 'cancelled' : 'completed'
-    await batches.update(batch.id, latest => ({ ...latest, status, [`${status}_at`]: now() }))
-    logger.info({ event: 'batch-ended', batch: batch.id, status, ...batch.request_counts }, 'batch ended')
-  }
-
-  async #publish (batch: Batch, log: 'output' | 'errors', id: string | null): Promise<void> {
-    const { batches, files, now } = this.#options
-    if (id === null || files.get(id) !== undefined) return
-    const content = await files.include(batches.logPath(batch, log))
-    const seconds = batch.output_expires_after?.seconds
-    await files.publish(content, { id, filename: `${batch.id}_${log === 'output' ? 'output' : 'error'}.jsonl`, purpose: 'batch_output', expiresAt: seconds === undefined ? undefined : now() + seconds })
-  }
-
-  /** After a fault that is not the batch's. One for which the disk has no room now is tried again, and goes on where it was. */
-  async #recover (id: string, error: unknown): Promise<void> {
-    const { batches, logger, now, sleep } = this.#options
-    logger.error({ err: error, event: 'batch-failed', batch: id }, 'batch failed')
-    try {
-      if (isStorageFull(error)) return await sleep(FULL_DISK_MS, this.#shutdown.signal)
-      await this.#fail(id, { code: 'internal_error', message: 'The server failed while it worked on this batch.', param: null })
-    } catch (cause) {
-      if (this.#shutdown.signal.aborted) return
-      logger.error({ err: cause, event: 'batch-not-saved', batch: id }, 'what has become of a batch cannot be saved: the next start tries again')
-      // It must not hold up those behind it.
-      const latest = batches.get(id)
-      if (latest !== undefined) batches.show({ ...latest, status: 'failed', failed_at: now() })
-    }
-  }
-
-  /** Ends a batch that cannot go on. What is answered is published all the same. */
-  async #fail (id: string, ...problems: ReadonlyArray<Omit<BatchProblem, 'line'> & { readonly line?: number | null }>): Promise<void> {
-    const { batches, shared, now } = this.#options
-    await shared?.end(id)
-    const before = this.#latest({ id })
-    // What failed in its very end has nothing more to publish from.
-    const logs = before.status === 'finalizing' ? { output: false, errors: false } : await batches.whichLogs(before)
-    const hasAny = logs.output || logs.errors
-    const changed = await batches.update(id, latest => {
-      if (hasEnded(latest)) return undefined
-      // Cancelled before it was looked at: there is nothing that anybody wants to hear of.
-      const isCancelled = latest.cancelling_at !== null
-      const end = isCancelled
-        ? { status: 'cancelled', cancelled_at: now() } as const
-        : { status: 'failed', failed_at: now(), errors: { object: 'list' as const, data: problems.map(problem => ({ line: null, ...problem })) } } as const
-      return {
-        ...latest,
-        ...end,
-        ...hasAny && { status: 'finalizing', finalizing_at: now(), output_file_id: logs.output ? newFileId() : null, error_file_id: logs.errors ? newFileId() : null }
-      }
-    })
-    if (hasAny && !hasEnded(changed)) await this.#publishAll(changed)
-  }
-
-  #latest ({ id }: Pick<Batch, 'id'>): Batch {
-    const batch = this.#options.batches.get(id)
-    if (batch === undefined) throw new Error(`there is no batch ${id}`)
-    return batch
+  async #toEnd (id: string, run: BatchRun): Promise<void> {
+    await run.toEnd()
+    this.#running.delete(id)
+    this.start()
   }
 }

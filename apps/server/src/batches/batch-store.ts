@@ -1,5 +1,6 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { syncFolder } from '../files/index.ts'
 import { batchSchema } from './batch-object.ts'
 import type { Batch } from './batch-object.ts'
 
@@ -90,7 +91,10 @@ export class BatchStore {
     const unfinished = join(folder, `${RECORD}.new`)
     await writeFile(unfinished, JSON.stringify(batch), { mode: 0o600, flush: true })
     await rename(unfinished, join(folder, RECORD))
+    const isNew = !this.#batches.has(batch.id)
     this.#batches.set(batch.id, batch)
+    await syncFolder(folder)
+    if (isNew) await syncFolder(this.#folder)
   }
 
   async #inTurn<Result> (work: () => Promise<Result>): Promise<Result> {

@@ -3,6 +3,8 @@ import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 
 const NEWLINE = 0x0a
+/** Some editors begin UTF-8 with it; it is no part of the first line. */
+const BYTE_ORDER_MARK = Buffer.of(0xef, 0xbb, 0xbf)
 
 /** Where a line of an input file lies. */
 export interface LinePlace {
@@ -35,7 +37,9 @@ export async function * inputLines (path: string, maxLineBytes: number): AsyncGe
     else parts = []
   }
   for await (const chunk of createReadStream(path, { highWaterMark: 1 << 18 }) as AsyncIterable<Buffer>) {
-    let at = 0
+    const isMarked = number === 0 && offset === 0 && length === 0 && chunk.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK)
+    if (isMarked) offset = BYTE_ORDER_MARK.length
+    let at = isMarked ? BYTE_ORDER_MARK.length : 0
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, at)) {
       take(chunk.subarray(at, end))
       number++

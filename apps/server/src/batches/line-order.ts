@@ -40,21 +40,25 @@ export async function * orderLines (lines: readonly BatchLine[], options: LineOr
     part.push(...some)
     numTokens += some.reduce((sum, { prompt }) => sum + (prompt?.tokens.length ?? 0), 0)
     if (numTokens < options.maxTokensTogether) continue
-    yield * orderPart(part, options)
+    const ordered = await orderPart(part, options)
+    // While these lines are answered, which may take hours, their prompts are nobody's memory.
     part = []
     numTokens = 0
+    yield * ordered
   }
-  yield * orderPart(part, options)
+  const ordered = await orderPart(part, options)
+  part = []
+  yield * ordered
 }
 
-async function * orderPart (part: ReadonlyArray<{ readonly line: BatchLine, readonly prompt: LinePrompt | undefined }>, { batchId, blockSize }: LineOrderOptions): AsyncGenerator<OrderedLine> {
+async function orderPart (part: ReadonlyArray<{ readonly line: BatchLine, readonly prompt: LinePrompt | undefined }>, { batchId, blockSize }: LineOrderOptions): Promise<OrderedLine[]> {
   const prompts = part.map(({ prompt }) => prompt?.tokens ?? new Int32Array(0))
   const works = part.map(({ prompt }): PromptWork => ({ promptTokens: prompt?.tokens.length ?? 0, outputTokens: prompt?.outputTokens ?? 0 }))
   const groups = await groupByPrefixInTurns(prompts, blockSize, turn)
-  for (const { prefixLength, members } of orderGroups(groups, works)) {
+  return orderGroups(groups, works).flatMap(({ prefixLength, members }) => {
     const lines = members.flatMap(member => part[member]?.line ?? [])
     const [first] = lines
     const prefixGroup = prefixLength === 0 || first === undefined ? undefined : { id: `${batchId}/${first.number}`, length: prefixLength }
-    for (const line of lines) yield { line, prefixGroup }
-  }
+    return lines.map(line => ({ line, prefixGroup }))
+  })
 }

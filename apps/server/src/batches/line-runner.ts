@@ -11,6 +11,7 @@ import type { GenerationObserver } from '../telemetry/generation-observer.ts'
 import { monotonicSeconds } from '../telemetry/monotonic-seconds.ts'
 import type { TextService } from '../text/text-service.ts'
 import { AtMost } from './at-most.ts'
+import { FairPlaces } from './fair-places.ts'
 import type { LinePrompt } from './line-order.ts'
 
 /** What a request of a batch was answered with. */
@@ -28,6 +29,8 @@ export interface LineRunnerOptions {
   readonly observer: GenerationObserver
   /** Resolves after `ms`, rejects when the signal aborts before. */
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>
+  /** Requests at a time. Default: enough to keep the engine busy. */
+  readonly maxConcurrency?: number | undefined
 }
 
 const RETRY_MS = 500
@@ -40,6 +43,12 @@ const USUAL_OUTPUT_TOKENS = 256
 
 /** Runs requests of batches as the endpoints would, in the background and without a client. */
 export class LineRunner {
+  /**
+   * Of the engine, `numAtOnce`, for the batches to share: a request takes one while it is answered. A place is a row of the engine for as
+   * long as the answer takes, which is what there is too little of, so that equal shares are equal parts of the engine's time, whether a
+   * batch asks for many short answers or for few long ones.
+   */
+  readonly places = new FairPlaces(() => this.numAtOnce)
   readonly #options: LineRunnerOptions
   readonly #planning = new AtMost(MAX_PLANNING)
   readonly #endpoints: ReadonlyMap<string, GenerationEndpoint>
@@ -54,9 +63,10 @@ export class LineRunner {
     return [...this.#endpoints.keys()]
   }
 
-  /** Requests that keep every row of the engine busy, and as many behind them. */
+  /** Requests that keep every row of the engine busy, and as many behind them, unless another number was asked for. */
   get numAtOnce (): number {
-    return 2 * (this.#options.generation.capacity?.maxSequences ?? 1)
+    const { generation, maxConcurrency } = this.#options
+    return maxConcurrency ?? 2 * (generation.capacity?.maxSequences ?? 1)
   }
 
   get blockSize (): number | undefined {

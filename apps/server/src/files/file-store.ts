@@ -6,11 +6,13 @@ import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import { FileTooLargeError, isStorageFull, StorageFullError } from './errors.ts'
 import type { FilePurpose, StoredFile } from './stored-file.ts'
+import { syncFolder } from './sync-folder.ts'
 
 export interface NewFile {
   readonly filename: string
   readonly purpose: FilePurpose
-  readonly expiresAt: number | undefined
+  /** Seconds from its making; undefined: it is kept. */
+  readonly expiresAfter: number | undefined
   /** Default: a new one. */
   readonly id?: string
 }
@@ -125,17 +127,23 @@ export class FileStore {
     await rm(folder, { recursive: true, force: true })
   }
 
-  /** Makes a file of content that has arrived. @throws StorageFullError (rejects), with nothing kept */
-  async publish (content: IncomingContent, { id = newFileId(), filename, purpose, expiresAt }: NewFile): Promise<StoredFile> {
-    const file: StoredFile = { id, filename, purpose, bytes: content.bytes, createdAt: this.#now(), expiresAt }
+  /**
+   * Makes a file of content that has arrived. Resolves when no end of this process, or of the machine, loses it any more.
+   * @throws StorageFullError, what writing throws (rejects), with nothing kept; what a disk throws that has it and does not know whether for good
+   */
+  async publish (content: IncomingContent, { id = newFileId(), filename, purpose, expiresAfter }: NewFile): Promise<StoredFile> {
+    const createdAt = this.#now()
+    const file: StoredFile = { id, filename, purpose, bytes: content.bytes, createdAt, expiresAt: expiresAfter === undefined ? undefined : createdAt + expiresAfter }
     try {
       await writeFile(join(content.folder, METADATA), JSON.stringify(file), { mode: 0o600, flush: true })
+      await syncFolder(content.folder)
       await rename(content.folder, join(this.#folder, id))
     } catch (cause) {
       await this.discard(content)
       throw this.#explain(cause)
     }
     this.#files.set(id, file)
+    await syncFolder(this.#folder)
     return file
   }
 

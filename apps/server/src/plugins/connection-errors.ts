@@ -10,20 +10,32 @@ type ConnectionErrorHandler = NonNullable<FastifyServerOptions['clientErrorHandl
 export function connectionErrorHandler (telemetry: Telemetry): ConnectionErrorHandler {
   return (error, socket) => {
     // A connection that was reset has nobody left to answer.
-    if (error.code === 'ECONNRESET' || socket.destroyed) return
-    const refusal = refusalOf(error.code)
-    telemetry.requestRejected(refusal.code)
-    if (socket.writable) writeResponse(socket, refusal)
-    socket.destroy()
+    if (error.code !== 'ECONNRESET') refuse(socket, refusalOf(error.code), telemetry)
   }
+}
+
+/** The same for a request whose body does not arrive in time. */
+export function refuseSlowRequest (socket: Socket, telemetry: Telemetry): void {
+  refuse(socket, tooSlow(), telemetry)
+}
+
+function refuse (socket: Socket, refusal: ApiError, telemetry: Telemetry): void {
+  if (socket.destroyed) return
+  telemetry.requestRejected(refusal.code)
+  if (socket.writable) writeResponse(socket, refusal)
+  socket.destroy()
 }
 
 function refusalOf (code: string): ApiError {
   switch (code) {
-    case 'ERR_HTTP_REQUEST_TIMEOUT': return new ApiError('receive_timeout', 'The request took too long to arrive.')
+    case 'ERR_HTTP_REQUEST_TIMEOUT': return tooSlow()
     case 'HPE_HEADER_OVERFLOW': return new ApiError('headers_too_large', 'The request\'s headers are larger than this server takes.')
     default: return new ApiError('malformed_request', 'This is not a well-formed HTTP request.')
   }
+}
+
+function tooSlow (): ApiError {
+  return new ApiError('receive_timeout', 'The request took too long to arrive.')
 }
 
 function writeResponse (socket: Socket, error: ApiError): void {

@@ -1,5 +1,4 @@
 import { setMaxListeners } from 'node:events'
-import type { AtMost } from '../batches/at-most.ts'
 import type { LineRunner } from '../batches/line-runner.ts'
 import { ChunkStop } from './active-chunks.ts'
 import { BatchMailbox } from './batch-mailbox.ts'
@@ -11,8 +10,6 @@ import type { RedisLink } from './redis-link.ts'
 export interface ChunkAnswering {
   readonly link: RedisLink
   readonly runner: LineRunner
-  /** Shared by all chunks of this server. */
-  readonly linesAtOnce: AtMost
   readonly counts: QueueCounts
 }
 
@@ -22,7 +19,7 @@ export interface ChunkAnswering {
  * @param stop aborted: no more lines are answered; nothing is going on when this returns. What goes wrong with one line aborts it for all
  * @throws the abort's reason (rejects)
  */
-export async function answerChunk ({ batch, endpoint, lines }: ChunkMessage, { link, runner, linesAtOnce, counts }: ChunkAnswering, stop: AbortController): Promise<void> {
+export async function answerChunk ({ batch, endpoint, lines }: ChunkMessage, { link, runner, counts }: ChunkAnswering, stop: AbortController): Promise<void> {
   const { signal } = stop
   setMaxListeners(Number.POSITIVE_INFINITY, signal)
   const mailbox = new BatchMailbox(link, batch)
@@ -42,7 +39,7 @@ export async function answerChunk ({ batch, endpoint, lines }: ChunkMessage, { l
     }
   }
   const ends = await Promise.allSettled(lines.filter(({ number }) => !sent.has(number)).map(async line => {
-    await linesAtOnce.run(async () => { await answerLine(line) })
+    await runner.places.run(batch, signal, async () => { await answerLine(line) })
   }))
   for (const end of ends) if (end.status === 'rejected') throw signal.reason
 }

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
-import type { BatchWork } from '../batches/batch-processor.ts'
+import type { BatchWork } from '../batches/batch-run.ts'
 import { parseLine } from '../batches/check-input.ts'
 import type { BatchLine } from '../batches/check-input.ts'
 import { LineReader } from '../batches/input-lines.ts'
@@ -21,6 +21,8 @@ import { unlessAborted } from './unless-aborted.ts'
 
 /** Between looks at whether Redis still has what it was given. */
 const RECONCILE_MS = 2_000
+/** Between looks at how many workers there are. */
+const FOLLOW_MS = 500
 
 export interface QueueAnsweringOptions {
   readonly link: RedisLink
@@ -43,7 +45,8 @@ export async function answerOverQueue (work: BatchWork, stop: AbortController, o
   await using reader = await LineReader.open(work.path)
   await using plan = await ChunkPlan.open(work.planPath, work.lines)
   using queue = new ChunkQueue(options.link, options.model)
-  const batch = new QueuedBatch(work, reader, plan, queue, options, stop.signal)
+  using mailbox = new BatchMailbox(options.link, work.batchId)
+  const batch = new QueuedBatch(work, { reader, plan, queue, mailbox }, options, stop.signal)
   const ends = await Promise.allSettled([batch.put(), batch.collect()].map(async part => {
     await part.catch((error: unknown) => {
       stop.abort(error)
@@ -51,6 +54,13 @@ export async function answerOverQueue (work: BatchWork, stop: AbortController, o
     })
   }))
   for (const end of ends) if (end.status === 'rejected') throw stop.signal.reason
+}
+
+interface BatchParts {
+  readonly reader: LineReader
+  readonly plan: ChunkPlan
+  readonly queue: ChunkQueue
+  readonly mailbox: BatchMailbox
 }
 
 class QueuedBatch {
@@ -67,14 +77,14 @@ class QueuedBatch {
   readonly #caughtUp: Promise<void>
   #allPut = false
 
-  constructor (work: BatchWork, reader: LineReader, plan: ChunkPlan, queue: ChunkQueue, options: QueueAnsweringOptions, signal: AbortSignal) {
+  constructor (work: BatchWork, { reader, plan, queue, mailbox }: BatchParts, options: QueueAnsweringOptions, signal: AbortSignal) {
     this.#work = work
     this.#reader = reader
     this.#plan = plan
     this.#queue = queue
     this.#options = options
     this.#signal = signal
-    this.#mailbox = new BatchMailbox(options.link, work.batchId)
+    this.#mailbox = mailbox
     this.#lines = new Map(work.lines.map(line => [line.number, line]))
     this.#caughtUp = this.#persist(async () => { await this.#mailbox.open(work.expiresAt) }).then(async () => { await this.#takeAll() })
   }
@@ -96,8 +106,12 @@ class QueuedBatch {
   async collect (): Promise<void> {
     await this.#caughtUp
     const { now } = this.#options
-    for (let lookedAt = now(); !(this.#allPut && this.#window.isEmpty);) {
+    for (let lookedAt = now(), followedAt = -Infinity; !(this.#allPut && this.#window.isEmpty);) {
       await this.#take(await this.#persist(async () => await this.#mailbox.wait()))
+      if (!this.#allPut && now() - followedAt >= FOLLOW_MS) {
+        this.#window.follow(await this.#persist(async () => await this.#queue.numActive()))
+        followedAt = now()
+      }
       if (now() - lookedAt < RECONCILE_MS) continue
       await this.#reconcile()
       lookedAt = now()

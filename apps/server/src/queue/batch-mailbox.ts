@@ -1,3 +1,4 @@
+import type { Redis } from 'ioredis'
 import type { RedisLink } from './redis-link.ts'
 import { batchKeys } from './queue-names.ts'
 import type { BatchKeys } from './queue-names.ts'
@@ -28,9 +29,11 @@ export interface Delivery {
 }
 
 /** Where the answers to one batch's lines go from the workers to the server that has the batch, and what both know of them. */
-export class BatchMailbox {
+export class BatchMailbox implements Disposable {
   readonly #link: RedisLink
   readonly #keys: BatchKeys
+  /** Its own, so that no batch's wait holds up another's. */
+  #blocking: Redis | undefined
 
   constructor (link: RedisLink, batchId: string) {
     this.#link = link
@@ -77,7 +80,8 @@ export class BatchMailbox {
 
   /** Answers that have come, the oldest first; none after a while without any. They stay until `remove`. */
   async wait (): Promise<Delivery[]> {
-    const read = await this.#link.blocking.xread('COUNT', MOST_AT_ONCE, 'BLOCK', WAIT_MS, 'STREAMS', this.#keys.answers, '0')
+    this.#blocking ??= this.#link.openBlocking()
+    const read = await this.#blocking.xread('COUNT', MOST_AT_ONCE, 'BLOCK', WAIT_MS, 'STREAMS', this.#keys.answers, '0')
     return (read ?? []).flatMap(([, entries]) => entries.map(delivery))
   }
 
@@ -88,6 +92,12 @@ export class BatchMailbox {
 
   async remove (deliveries: readonly Delivery[]): Promise<void> {
     await this.#link.commands.xdel(this.#keys.answers, ...deliveries.map(({ id }) => id))
+  }
+
+  /** Ends a wait that is going on, which rejects. */
+  [Symbol.dispose] (): void {
+    if (this.#blocking !== undefined) this.#link.closeBlocking(this.#blocking)
+    this.#blocking = undefined
   }
 }
 

@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Logger } from 'pino'
-import type { SharedAnswering } from '../batches/batch-processor.ts'
+import type { SharedAnswering } from '../batches/batch-run.ts'
 import type { LineRunner } from '../batches/line-runner.ts'
 import { ChunkTaker } from './chunk-taker.ts'
 import { QueueCounts } from './queue-counts.ts'

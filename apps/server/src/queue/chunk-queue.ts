@@ -32,6 +32,11 @@ export class ChunkQueue implements Disposable {
     return new Set(chunkIds.filter((_id, i) => replies[i]?.[1] === 1))
   }
 
+  /** Chunks that workers have, of this batch and all others. */
+  async numActive (): Promise<number> {
+    return await this.#link.commands.llen(this.#queue.toKey('active'))
+  }
+
   /** Waits for nothing: without a connection there is nothing to end. */
   [Symbol.dispose] (): void {
     this.#queue.close().catch(() => {})

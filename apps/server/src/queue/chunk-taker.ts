@@ -2,7 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { WaitingError, Worker } from 'bullmq'
 import type { Job } from 'bullmq'
 import type { FastifyBaseLogger } from 'fastify'
-import { AtMost } from '../batches/at-most.ts'
 import type { LineRunner } from '../batches/line-runner.ts'
 import { settledWithin } from '../cli/settled-within.ts'
 import { ActiveChunks, ChunkStop } from './active-chunks.ts'
@@ -63,7 +62,7 @@ export class ChunkTaker {
     const { runner, names, link, leaseMs, counts, logger } = this.#options
     const { signal } = this.#stopping
     await runner.ready(signal)
-    const answering = { link, runner, counts, linesAtOnce: new AtMost(Math.max(1, runner.numAtOnce)) }
+    const answering = { link, runner, counts }
     const workers = names.map(name => new Worker(queueName(name), async (job, token) => { await this.#process(job, token, answering) }, {
       connection: link.commands,
       prefix: KEY_PREFIX,

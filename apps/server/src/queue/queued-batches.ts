@@ -1,5 +1,5 @@
 import { answerLines } from '../batches/answer-lines.ts'
-import type { BatchWork, SharedAnswering } from '../batches/batch-processor.ts'
+import type { BatchWork, SharedAnswering } from '../batches/batch-run.ts'
 import { settledWithin } from '../cli/settled-within.ts'
 import { answerOverQueue } from './answer-over-queue.ts'
 import type { QueueAnsweringOptions } from './answer-over-queue.ts'

@@ -20,16 +20,14 @@ const KEEP_ALIVE_MS = 10_000
 export class RedisLink implements AsyncDisposable {
   /** For everything that answers at once. */
   readonly commands: Redis
-  /** For reads that wait for something to come; commands behind one wait, too. */
-  readonly blocking: Redis
+  readonly #blocking = new Set<Redis>()
   readonly #name: string
   readonly #logger: Logger
   #isLost = false
   #isClosed = false
 
-  private constructor (commands: Redis, blocking: Redis, name: string, logger: Logger) {
+  private constructor (commands: Redis, name: string, logger: Logger) {
     this.commands = commands
-    this.blocking = blocking
     this.#name = name
     this.#logger = logger
     commands.on('close', () => { this.#lost() })
@@ -58,13 +56,25 @@ export class RedisLink implements AsyncDisposable {
       if (cause instanceof Error && 'code' in cause && cause.code === 'QUEUE_UNSUPPORTED') throw cause
       throw new QueueUnreachableError({ queue: name, reason }, { cause })
     }
-    const blocking = commands.duplicate({ lazyConnect: false })
-    blocking.on('error', () => {})
-    return new RedisLink(commands, blocking, name, logger)
+    return new RedisLink(commands, name, logger)
   }
 
   get isConnected (): boolean {
     return this.commands.status === 'ready'
+  }
+
+  /** A connection for reads that wait for something to come: commands behind one wait, too. Closed by `closeBlocking`, or with the link. */
+  openBlocking (): Redis {
+    const connection = this.commands.duplicate({ lazyConnect: false })
+    connection.on('error', () => {})
+    this.#blocking.add(connection)
+    return connection
+  }
+
+  /** What is being read on it rejects. */
+  closeBlocking (connection: Redis): void {
+    this.#blocking.delete(connection)
+    connection.disconnect()
   }
 
   /** Calls `listener` whenever a connection that was lost is there again. */
@@ -93,7 +103,7 @@ export class RedisLink implements AsyncDisposable {
   async [Symbol.asyncDispose] (): Promise<void> {
     this.#isClosed = true
     this.commands.disconnect()
-    this.blocking.disconnect()
+    for (const connection of this.#blocking) connection.disconnect()
   }
 
   #lost (): void {

@@ -101,7 +101,7 @@ async function receiveUpload (request: FastifyRequest, store: FileStore, maxFile
     if (upload === undefined) throw new ApiError('missing_required_parameter', "Missing required parameter: 'file'.", { param: 'file' })
     const { purpose, 'expires_after[seconds]': seconds } = parsed.data
     const { filename, content } = upload
-    return await store.publish(content, { filename, purpose, expiresAt: seconds === undefined ? undefined : Math.floor(Date.now() / 1000) + seconds })
+    return await store.publish(content, { filename, purpose, expiresAfter: seconds })
   } catch (error) {
     if (upload !== undefined) await store.discard(upload.content)
     if (hasLeft(request)) throw new ApiError('malformed_request', 'The connection ended before the form did.', { cause: error })

@@ -37,6 +37,7 @@ t.test('every kind of setting can be given as a flag and as a variable', async t
     kvCacheMemory: undefined,
     swapSpace: undefined,
     preemptionMode: 'auto',
+    sharedAttention: undefined,
     backgroundStepTokens: undefined,
     backgroundRideTokens: 0,
     prefixCaching: true,

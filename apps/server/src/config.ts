@@ -61,6 +61,8 @@ const engineSchema = z.strictObject({
     .describe("Most tokens in a step of batches' work until there have been no other requests for a minute: whoever comes waits for one such step; 0 is none until then; auto is a sixteenth of the most tokens in a step"),
   backgroundRideTokens: z.int().min(0).max(65_536).default(0).meta({ placeholder: 'tokens' })
     .describe("Tokens of batches' work that ride along in every step of other requests, which takes longer for it"),
+  sharedAttention: z.union([z.enum(['on', 'off']), auto]).prefault('auto').meta({ placeholder: 'on|off', allowed: 'on, off or auto' })
+    .describe('Sequences that begin alike read the keys and values of that beginning once for all of them; auto is on, but on tensor cores without --deterministic, where its kernel has not been proven on hardware yet'),
   deterministic: z.boolean().default(false)
     .describe('Only kernels that give a token the same bits whoever else is in the batch; slower on tensor cores, the same elsewhere'),
   prefixCaching: z.boolean().default(true)

@@ -37,7 +37,7 @@ export interface EnginePlan {
   readonly kv: Omit<KVStorageRequest, 'host'>
 }
 
-export type PlanOptions = Pick<EngineOptions, 'dtype' | 'blockSize' | 'kvCacheBytes' | 'maxModelLen' | 'maxSequences' | 'maxBatchedTokens' | 'deterministic'>
+export type PlanOptions = Pick<EngineOptions, 'dtype' | 'blockSize' | 'kvCacheBytes' | 'maxModelLen' | 'maxSequences' | 'maxBatchedTokens' | 'deterministic' | 'sharedAttention'>
 
 /** What a plan asks of a device, or of what one is assumed to be. */
 export type PlannedDevice = Pick<GpuDevice, 'capabilities'> & { readonly report: Pick<AdapterReport, 'name' | 'subgroupMaxSize'> }
@@ -66,7 +66,9 @@ export function planEngine (config: ModelConfig, options: PlanOptions, device: P
     blockSize,
     vocabSize: config.vocabSize
   }
-  const attention = planAttention(config, storage, capabilities, { tensorCores, deterministic, blockSize })
+  const planned = planAttention(config, storage, capabilities, { tensorCores, deterministic, blockSize })
+  const { sharedAttention = planned.type === 'ordered' } = options
+  const attention = sharedAttention ? planned : { ...planned, groups: [] }
   const stepLayout = {
     tileTokens: tileTokens(attention),
     split: chooseSplit(attention, config.numKVHeads),

@@ -23,7 +23,7 @@ const askersOn = ({ report: { adapter } }: Engine): number => adapter.software ?
 
 const options = { dtype: 'auto', maxModelLen: 400, maxSequences: 128, maxBatchedTokens: 4096, kvCacheBytes: 64 << 20, blockSize: 16 } as const
 const engine = await openForTest('daybreak-mini', { ...options, deterministic: true })
-const fast = await openForTest('daybreak-mini', options)
+const fast = await openForTest('daybreak-mini', { ...options, sharedAttention: true })
 t.setTimeout(900_000)
 
 interface Asked { readonly request: GenerationRequest, readonly answer: string | undefined }

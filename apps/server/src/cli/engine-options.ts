@@ -21,7 +21,8 @@ export function engineOptions (model: ModelConfig, engine: EngineConfig, source:
     maxModelLen: engine.maxModelLen,
     maxSequences: engine.maxNumSeqs,
     maxBatchedTokens: engine.maxNumBatchedTokens ?? AUTO_BATCHED_TOKENS,
-    deterministic: engine.deterministic
+    deterministic: engine.deterministic,
+    sharedAttention: engine.sharedAttention === undefined ? undefined : engine.sharedAttention === 'on'
   }
 }
 

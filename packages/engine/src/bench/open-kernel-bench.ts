@@ -55,7 +55,8 @@ async function run (gpu: GpuDevice, plan: KernelBenchPlan): Promise<KernelBenchR
     maxModelLen: Math.max(ROWS_OF_A_PROMPT, ...plan.contexts),
     maxSequences: Math.max(...plan.batches, ...plan.rows.map(rows => Math.ceil(rows / ROWS_OF_A_PROMPT))),
     maxBatchedTokens: Math.max(...plan.rows, ...plan.batches, ...plan.contexts.map(promptTokens)),
-    deterministic: plan.deterministic
+    deterministic: plan.deterministic,
+    sharedAttention: true
   }, gpu)
   const { storage, activation, layout, limits } = enginePlan
   using timer = new PassTimer(gpu)

@@ -24,6 +24,7 @@ interface BatchFlags extends BatchCaseFlags {
   readonly maxNumSeqs: number
   readonly maxNumBatchedTokens: number
   readonly dtype: EngineOptions['dtype']
+  readonly sharedAttention: 'on' | 'off' | 'auto'
   readonly adapter?: string
   readonly plot?: string
   readonly json: boolean
@@ -53,6 +54,7 @@ export function addBatchCommand (bench: Command, context: CommandContext, open: 
     .option('--max-num-batched-tokens <count>', 'tokens of one step at most', wholeNumber(16, 65_536), 2048)
     .option('--block-size <tokens>', 'tokens of a KV block', wholeNumber(1, 1024), 16)
     .option('--dtype <type>', 'storage: auto, f16 or f32', oneOf(['auto', 'f16', 'f32']), 'auto')
+    .option('--shared-attention <choice>', 'on, off or auto: whether sequences that begin alike read the keys and values of that beginning once', oneOf(['on', 'off', 'auto']), 'auto')
     .option('--adapter <name>', "part of the GPU's name")
     .option('--seed <number>', 'seed of prompts and weights', wholeNumber(0), 0)
     .option('--plot <file>', 'write tokens per step as an SVG file')
@@ -87,13 +89,13 @@ async function runBatchBench (flags: BatchFlags, context: CommandContext, open: 
 }
 
 async function openRunner (flags: BatchFlags, open: OpenEngineForBench): Promise<ModelRunner> {
-  const { maxNumSeqs: maxSequences, maxNumBatchedTokens: maxBatchedTokens, blockSize, seed, dtype, adapter } = flags
+  const { maxNumSeqs: maxSequences, maxNumBatchedTokens: maxBatchedTokens, blockSize, seed, dtype, adapter, sharedAttention } = flags
   const maxModelLen = longestSequence(flags)
   if (flags.dryRun) {
     return idleRunner({ maxSequences, maxBatchedTokens, maxLogitRows: maxSequences, maxModelLen, blockSize, numKVBlocks: Math.max(...flags.kvBlocks ?? [DRY_KV_BLOCKS]), vocabSize: DRY_VOCABULARY })
   }
   const { engine } = await open({
-    model: { type: 'synthetic', shape: flags.synthetic, seed }, dtype, adapter, debug: false, blockSize, kvCacheBytes: undefined, maxModelLen, maxSequences, maxBatchedTokens, onProgress: () => {}
+    model: { type: 'synthetic', shape: flags.synthetic, seed }, dtype, adapter, debug: false, blockSize, kvCacheBytes: undefined, maxModelLen, maxSequences, maxBatchedTokens, sharedAttention: sharedAttention === 'auto' ? undefined : sharedAttention === 'on', onProgress: () => {}
   })
   return engine.runner
 }

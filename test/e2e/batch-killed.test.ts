@@ -1,14 +1,12 @@
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { toFile } from 'openai'
-import type OpenAI from 'openai'
 import t from 'tap'
 import { scriptedShape } from '../fakes/fake-engine-script.ts'
 import { SeededRandom } from '../fakes/seeded-random.ts'
 import { DaybreakProcess } from './daybreak-process.ts'
+import { answersOf, POLL_MS, submitBatches } from './undisturbed-batches.ts'
 
-const POLL_MS = 5
 const MAX_SEQUENCES = 8
 /** So slow that both batches are still there at most of the kills. */
 const STEP_MS = 5
@@ -27,49 +25,13 @@ t.comment(`seed ${seed}, ${numKills} kills, ${sizes.join(' and ')} lines`)
 type Victim = 'server' | 'engine'
 const victims: readonly Victim[] = ['server', 'engine']
 
-interface Result {
-  readonly custom_id: string
-  readonly response: { readonly body: { readonly choices: ReadonlyArray<{ readonly text: string }> } }
-}
+const batches = { sizes, numDocuments: 20, mostTokens, temperature: isReal ? 0 : 1, seed }
 
 async function aServer (dataFolder: string, stepMs = STEP_MS): Promise<DaybreakProcess> {
   const fake = isReal ? [] : ['--synthetic', scriptedShape({ stepMs }), '--served-model-name', 'daybreak-mini']
   const server = await DaybreakProcess.start(['--data-dir', dataFolder, '--max-num-seqs', `${MAX_SEQUENCES}`, '--log-level', 'info', ...fake], program)
   if ('missing' in server) throw new Error(server.missing)
   return server
-}
-
-async function submit (client: OpenAI): Promise<string[]> {
-  const random = new SeededRandom(seed)
-  const documents = Array.from({ length: 20 }, (_, i) => `document ${i} `.repeat(10))
-  const ids: string[] = []
-  for (const size of sizes) {
-    const lines = Array.from({ length: size }, (_, i) => JSON.stringify({
-      custom_id: `line ${i}`,
-      method: 'POST',
-      url: '/v1/completions',
-      body: { model: 'daybreak-mini', prompt: `${random.pick(documents)}${i}`, max_tokens: random.between(1, mostTokens), seed: i, temperature: isReal ? 0 : 1, ignore_eos: true }
-    }))
-    const file = await client.files.create({ file: await toFile(Buffer.from(lines.join('\n')), 'in.jsonl'), purpose: 'batch' })
-    ids.push((await client.batches.create({ input_file_id: file.id, endpoint: '/v1/completions', completion_window: '24h' })).id)
-  }
-  return ids
-}
-
-type Answers = ReadonlyArray<readonly [customId: string, text: string]>
-
-async function answersOf ({ client }: DaybreakProcess, ids: readonly string[]): Promise<Answers[]> {
-  const all: Answers[] = []
-  for (const [i, id] of ids.entries()) {
-    let batch = await client.batches.retrieve(id)
-    for (; batch.status !== 'completed'; batch = await client.batches.retrieve(id)) await delay(POLL_MS)
-    t.match(batch.request_counts, { total: sizes[i], completed: sizes[i], failed: 0 })
-    const text = await (await client.files.content(batch.output_file_id ?? '')).text()
-    const results = text.trimEnd().split('\n').map(line => JSON.parse(line) as Result)
-    t.equal(results.length, sizes[i], 'every line is answered once')
-    all.push(results.map(({ custom_id: customId, response }) => [customId, response.body.choices[0]?.text ?? ''] as const).sort(([a], [b]) => a < b ? -1 : 1))
-  }
-  return all
 }
 
 /** How far both batches are. */
@@ -87,13 +49,13 @@ t.test('two batches whose server and engine are killed again and again are answe
   const random = new SeededRandom(seed)
   const folder = t.testdir({})
   const undisturbed = await aServer(join(folder, 'undisturbed'), 0)
-  const expected = await answersOf(undisturbed, await submit(undisturbed.client))
+  const expected = await answersOf(t, undisturbed, await submitBatches(undisturbed.client, batches), batches)
   undisturbed.signal('SIGKILL')
 
   const dataFolder = join(folder, 'killed')
   let server = await aServer(dataFolder)
   let numEngineKills = 0
-  const ids = await submit(server.client)
+  const ids = await submitBatches(server.client, batches)
   let { numDone } = await progressOf(server, ids)
   for (let i = 0; i < numKills; i++) {
     const victim = victims[i] ?? random.pick(victims)
@@ -117,5 +79,5 @@ t.test('two batches whose server and engine are killed again and again are answe
     // What a new server counts before it has read what the last one wrote is less than there is.
     numDone = Math.max(progress.numDone, (await progressOf(server, ids)).numDone)
   }
-  t.strictSame(await answersOf(server, ids), expected)
+  t.strictSame(await answersOf(t, server, ids, batches), expected)
 })

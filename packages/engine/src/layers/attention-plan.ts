@@ -46,7 +46,7 @@ const OWN_KEYS = 192
 
 /**
  * Workgroups of a group, of one subgroup, that run side by side; one more than fit costs as much as another round of all. Measured on an H100
- * (docs/decisions/2026-11-26-attention-on-tensor-cores.md): registers for a head of 128 halve them.
+ * with the kernel of single tokens that this one was made of (docs/decisions/2026-11-26-attention-on-tensor-cores.md): twice the head halves them.
  */
 export function workgroupSlots (headDim: number): number {
   return headDim > 64 ? 512 : 1024

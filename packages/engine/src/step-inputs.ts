@@ -10,8 +10,9 @@ export const resultWords = 4 + 2 * maxTopLogprobs
 
 /** Most biases a sampled token takes. */
 const maxLogitBiases = 1024
-const HEADER_VECTORS = 4
-const SINGLE_VECTORS = 2
+const HEADER_VECTORS = 3
+/** A token record and, while there are single rows, one of those in two vectors. */
+const PLACE_VECTORS = 3
 const DEVICE_TOKEN = 0xffffffff
 const FLAG_SCORE = 1
 const FLAG_PENALTIES = 2
@@ -67,7 +68,8 @@ export class StepPacker {
   /** Most words any batch within the limits can need. */
   get maxWords (): number {
     const { maxBatchedTokens, maxSequences, maxLogitRows, maxModelLen, blockSize } = this.#limits
-    const vectors = HEADER_VECTORS + 2 * maxBatchedTokens + SINGLE_VECTORS * maxSequences + this.#maxGroups + 4 * maxLogitRows
+    const [places, tiles] = [PLACE_VECTORS * maxBatchedTokens, maxBatchedTokens]
+    const vectors = HEADER_VECTORS + places + this.#maxGroups + tiles + 4 * maxLogitRows
     return 4 * vectors + maxSequences * (Math.ceil(maxModelLen / blockSize) + 1) + maxLogitRows * 2 * maxLogitBiases + 4
   }
 
@@ -85,9 +87,7 @@ export class StepPacker {
     const { rows: singles, count, split, splits, groups, groupSize, groupKeys } = arrangeSingles(batch.sequences, this.#layout, blockSize)
     const numTiles = batch.sequences.reduce((sum, { tokens }, i) => singles[i] === undefined ? sum + Math.ceil((tokens?.length ?? 1) / this.#layout.tileTokens) : sum, 0)
     const numGroups = groups.reduce((sum, { keys }) => sum + Math.ceil(keys / groupKeys), 0)
-    const tokensAt = HEADER_VECTORS
-    const singlesAt = tokensAt + counts.tokens
-    const groupsAt = singlesAt + SINGLE_VECTORS * count
+    const groupsAt = HEADER_VECTORS + PLACE_VECTORS * counts.tokens
     const tilesAt = groupsAt + numGroups
     const rowsAt = tilesAt + numTiles
     const tablesAt = 4 * (rowsAt + 4 * counts.logitRows)
@@ -97,15 +97,14 @@ export class StepPacker {
     const words = this.#words
     words.set([
       counts.tokens, count, numTiles, counts.logitRows,
-      tokensAt, singlesAt, tilesAt, rowsAt,
-      tablesAt, biasAt, split.keys, 0,
-      numGroups, groupsAt, groupKeys, 0
+      numGroups, groupsAt, tilesAt, rowsAt,
+      groupKeys, biasAt, split.keys, 0
     ])
     this.#writeGroups(groupsAt, groups, groupKeys)
     let token = 0
     let tile = tilesAt * 4
     let row = 0
-    let table = 0
+    let table = tablesAt
     let bias = 0
     for (const [at, sequence] of batch.sequences.entries()) {
       const length = sequence.tokens?.length ?? 1
@@ -114,11 +113,11 @@ export class StepPacker {
       for (let i = 0; i < length; i++) {
         const position = sequence.startPosition + i
         const block = sequence.blockTable[Math.floor(position / blockSize)] ?? 0
-        words.set([sequence.tokens?.[i] ?? DEVICE_TOKEN, sequence.stateRow, position, block * blockSize + position % blockSize], 4 * (tokensAt + token++))
+        words.set([sequence.tokens?.[i] ?? DEVICE_TOKEN, sequence.stateRow, position, block * blockSize + position % blockSize], tokenWord(token++))
       }
       const single = singles[at]
       if (single !== undefined) {
-        words.set([firstRow, table, context, single.partial, single.prefix, 0, 0, 0], 4 * (singlesAt + SINGLE_VECTORS * single.place))
+        words.set([firstRow, table, context, single.partial, single.prefix, 0, 0, 0], tokenWord(single.place) + 4)
       } else {
         for (let i = 0; i < length; i += this.#layout.tileTokens) {
           words.set([firstRow + i, Math.min(this.#layout.tileTokens, length - i), table, sequence.startPosition + i], tile)
@@ -135,7 +134,7 @@ export class StepPacker {
         }
       }
       const blocks = Math.ceil(context / blockSize)
-      for (let i = 0; i < blocks; i++) words[tablesAt + table++] = sequence.blockTable[i] ?? 0
+      for (let i = 0; i < blocks; i++) words[table++] = sequence.blockTable[i] ?? 0
     }
     const { tokens, logitRows } = counts
     return {
@@ -223,6 +222,11 @@ export class StepPacker {
     this.#words = new Uint32Array(2 ** Math.ceil(Math.log2(words)))
     this.#floats = new Float32Array(this.#words.buffer)
   }
+}
+
+/** Where token record i begins; single record i lies behind it. */
+function tokenWord (i: number): number {
+  return 4 * (HEADER_VECTORS + PLACE_VECTORS * i)
 }
 
 /** Three digits of binary: at most a quarter more. What a grid has too much returns at once. */

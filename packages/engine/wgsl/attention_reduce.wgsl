@@ -11,8 +11,10 @@ override WINDOW: u32;
 
 @compute @workgroup_size(32)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  if (wg.y >= num_singles()) { return; }
+  // Both are asked for before either is looked at: neither waits for the other.
+  let rows = num_singles();
   let record = single_record(wg.y);
+  if (wg.y >= rows) { return; }
   let keys = split_keys();
   let splits = (record.context + keys - 1u) / keys;
   // Splits wholly before the window were not computed.

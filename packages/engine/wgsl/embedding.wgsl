@@ -14,8 +14,10 @@ override LAYOUT: u32;   // of the table, weight-layout.ts: 0 interleaved [K/4][N
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let t = wg.y;
   let c = wg.x * 64u + thread;
-  if (t >= num_tokens() || c >= HIDDEN_SIZE / 4u) { return; }
+  // Both are asked for before either is looked at: neither waits for the other.
+  let tokens = num_tokens();
   let record = token_record(t);
+  if (t >= tokens || c >= HIDDEN_SIZE / 4u) { return; }
   var token = record.token;
   if (token == DEVICE_TOKEN) { token = sampled[record.state_row]; }
   if (token < FIRST_ROW || token >= FIRST_ROW + ROWS) { return; }

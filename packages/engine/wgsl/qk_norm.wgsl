@@ -12,7 +12,8 @@ override THREADS: u32;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  if (wg.y >= num_tokens()) { return; }
+  // How many tokens there are is asked for now and needed at the end: nothing waits for it.
+  let tokens = num_tokens();
   let is_key = wg.x >= Q_SEGMENTS;
   let length = select(Q_LENGTH, K_LENGTH, is_key);
   let before = select(wg.x * Q_LENGTH, Q_SEGMENTS * Q_LENGTH + (wg.x - Q_SEGMENTS) * K_LENGTH, is_key);
@@ -24,6 +25,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     squares = fma(v, v, squares);
   }
   let scale = inverseSqrt(workgroup_sum(squares, thread, THREADS) / f32(length) + EPS);
+  if (wg.y >= tokens) { return; }
   for (var c = thread; c < length; c += THREADS) {
     qkv[at + c] = qkv[at + c] * scale * weight[from_weight + c];
   }

@@ -20,16 +20,19 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   let half = HEAD_DIM / 2u;
   let pair = wg.x * 64u + thread;
   let heads = NUM_HEADS + 2u * NUM_KV_HEADS;
-  if (t >= num_tokens() || pair >= heads * half) { return; }
+  if (pair >= heads * half) { return; }
   let head = pair / half;
   let i = pair % half;
-  let record = token_record(t);
   let turns = i < ROTARY_DIM / 2u;
   let first = select(ROTARY_DIM + 2u * (i - ROTARY_DIM / 2u), i, turns);
   let second = select(first + 1u, i + ROTARY_DIM / 2u, turns);
   let from_head = (t * heads + head) * HEAD_DIM;
   let a = qkv[from_head + first];
   let b = qkv[from_head + second];
+  // Asked for after the values and looked at now: none of these waits for another.
+  let tokens = num_tokens();
+  let record = token_record(t);
+  if (t >= tokens) { return; }
   var rotated = vec2<f32>(a, b);
   if (turns) {
     let turn = rotation[record.position * (ROTARY_DIM / 2u) + i];

@@ -39,7 +39,7 @@ export interface StepRecords {
   readonly groups?: readonly GroupRecord[]
   readonly tiles?: readonly TileRecord[]
   readonly logitRows?: readonly LogitRecord[]
-  /** Block tables one behind the other; records hold word offsets into this list. */
+  /** Block tables one behind the other; `table` here is an index into this list. */
   readonly tables?: readonly number[]
 }
 
@@ -75,9 +75,10 @@ export const plainLogitRow: LogitRecord = {
   numTop: 0
 }
 
-/** Sections stand in another order than the packer's and apart from each other: kernels must follow the header. */
+/** Sections behind the token and single records stand in another order than the packer's and apart from each other: kernels must follow the header. */
 export function stepWords ({ splitKeys = 128, groupKeys = 128, tokens = [], singles = [], groups = [], tiles = [], logitRows = [], tables = [] }: StepRecords): Uint32Array {
-  const words: number[] = new Array(16).fill(0)
+  const places = Math.max(tokens.length, singles.length)
+  const words: number[] = new Array(12 + 12 * places).fill(0xbad)
   const section = (records: readonly number[]): number => {
     words.push(...GAP)
     const at = words.length
@@ -98,16 +99,15 @@ export function stepWords ({ splitKeys = 128, groupKeys = 128, tokens = [], sing
   })
   const biasAt = section([0xbad, ...biases]) + 1
   const rowsAt = section(rows)
-  const tilesAt = section(tiles.flatMap(tile => [tile.firstRow, tile.count, tile.table, tile.startPosition]))
   const tablesAt = section([0xbad, ...tables]) + 1
-  const singlesAt = section(singles.flatMap(single => [single.tokenRow, single.table, single.context, single.partial, single.prefix ?? 0, 0xbad, 0xbad, 0xbad]))
+  const tilesAt = section(tiles.flatMap(tile => [tile.firstRow, tile.count, tablesAt + tile.table, tile.startPosition]))
   const groupsAt = section(groups.flatMap(group => [group.firstSingle, group.count, group.start, group.end]))
-  const tokensAt = section(tokens.flatMap(token => [token.token, token.stateRow, token.position, token.slot]))
-  words.splice(0, 16,
+  words.splice(0, 12,
     tokens.length, singles.length, tiles.length, logitRows.length,
-    tokensAt / 4, singlesAt / 4, tilesAt / 4, rowsAt / 4,
-    tablesAt, biasAt, splitKeys, 0,
-    groups.length, groupsAt / 4, groupKeys, 0)
+    groups.length, groupsAt / 4, tilesAt / 4, rowsAt / 4,
+    groupKeys, biasAt, splitKeys, 0)
+  for (const [i, token] of tokens.entries()) words.splice(12 + 12 * i, 4, token.token, token.stateRow, token.position, token.slot)
+  for (const [i, single] of singles.entries()) words.splice(16 + 12 * i, 5, single.tokenRow, tablesAt + single.table, single.context, single.partial, single.prefix ?? 0)
   return Uint32Array.from(words)
 }
 

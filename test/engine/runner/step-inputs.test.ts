@@ -28,17 +28,20 @@ function aSequence (change: Partial<ForwardSequence> = {}): ForwardSequence {
 const aBatch = (...sequences: ForwardSequence[]): ForwardBatch => ({ step: 3, sequences, moves: [] })
 const blocks = (count: number): ForwardSequence['blockTable'] => Array.from({ length: count }, (_, i) => blockId((i * 7) % limits.numKVBlocks))
 
-/** The step buffer read back by the letter of wgsl/step_inputs.wgsl. */
+/** Words by the letter of wgsl/step_inputs.wgsl: where places of token and single records begin and how far apart they are, and two sizes in the header. */
+const [FIRST_PLACE, PLACE, GROUP_KEYS, SPLIT_KEYS] = [12, 12, 8, 10]
+
+/** The step buffer read back. `table` takes a word index of a record. */
 function unpack (words: Uint32Array): { tokens: number[][], singles: number[][], groups: number[][], tiles: number[][], rows: number[][], table: (at: number) => number | undefined, bias: (at: number) => number | undefined } {
-  const [tokens = 0, singles = 0, tiles = 0, rows = 0, tokensAt = 0, singlesAt = 0, tilesAt = 0, rowsAt = 0, tablesAt = 0, biasAt = 0, , , groups = 0, groupsAt = 0] = words
-  const records = (vector: number, count: number, size: number): number[][] => Array.from({ length: count }, (_, i) => [...words.slice(4 * vector + size * i, 4 * vector + size * (i + 1))])
+  const [tokens = 0, singles = 0, tiles = 0, rows = 0, groups = 0, groupsAt = 0, tilesAt = 0, rowsAt = 0, , biasAt = 0] = words
+  const records = (first: number, count: number, size: number, pitch = size): number[][] => Array.from({ length: count }, (_, i) => [...words.slice(first + pitch * i, first + pitch * i + size)])
   return {
-    tokens: records(tokensAt, tokens, 4),
-    singles: records(singlesAt, singles, 8),
-    groups: records(groupsAt, groups, 4),
-    tiles: records(tilesAt, tiles, 4),
-    rows: records(rowsAt, rows, 16),
-    table: at => words[tablesAt + at],
+    tokens: records(FIRST_PLACE, tokens, 4, PLACE),
+    singles: records(FIRST_PLACE + 4, singles, 8, PLACE),
+    groups: records(4 * groupsAt, groups, 4),
+    tiles: records(4 * tilesAt, tiles, 4),
+    rows: records(4 * rowsAt, rows, 16),
+    table: at => words[at],
     bias: at => words[biasAt + at]
   }
 }
@@ -54,8 +57,9 @@ t.test('a chunk and a decode lie side by side: tokens with their slots, a tile p
     [10, 2, 3, 7 * 4 + 3], [11, 2, 4, 3 * 4], [12, 2, 5, 3 * 4 + 1], [13, 2, 6, 3 * 4 + 2], [14, 2, 7, 3 * 4 + 3], [15, 2, 8, 9 * 4],
     [DEVICE_TOKEN, 1, 9, 4 * 4 + 1]
   ])
-  t.strictSame(tiles, [[0, 4, 0, 3], [4, 2, 0, 7]])
-  t.strictSame([0, 1, 2].map(table), [7, 3, 9])
+  const chunkTable = tiles[0]?.[2] ?? NaN
+  t.strictSame(tiles, [[0, 4, chunkTable, 3], [4, 2, chunkTable, 7]])
+  t.strictSame([0, 1, 2].map(i => table(chunkTable + i)), [7, 3, 9])
   const [[tokenRow, tableAt = NaN, context, partial] = []] = singles
   t.strictSame([tokenRow, context, partial], [6, 10, 0])
   t.strictSame([0, 1, 2].map(i => table(tableAt + i)), [1, 2, 4])
@@ -110,13 +114,13 @@ t.test('the batch chooses the keys of a split once, by its lone tokens and the l
   const chunk = lone(2, 500, { tokens: [1, 2], startPosition: 498 })
   const { shape, words } = packer.pack(aBatch(lone(0, 64), chunk, lone(1, 65, { tokens: [3] }), lone(3, 129)))
   t.strictSame(asked, [[3, 129]])
-  t.equal(words[10], 96, 'in the header')
+  t.equal(words[SPLIT_KEYS], 96, 'in the header')
   const { singles } = unpack(words)
   t.strictSame(singles.map(([row, , context, partial]) => [row, context, partial]), [[0, 64, 0], [3, 65, 1], [4, 129, 2]], 'records count splits of 96 keys')
   t.strictSame(shape, { tokens: 5, singles: 3, splits: 2, splitSubgroups: 3, groups: 0, groupSize: 0, tiles: 1, logitRows: 4 })
 })
 
-const grouping = { sizes: [2, 4], unit: 8, leastMembers: 2, leastKeys: 8, leastSavedKeys: 0, windows: [{ window: Infinity, share: 1 }], partKeys: () => 16 }
+const grouping = { sizes: [2, 4], unit: 8, leastMembers: 2, leastKeys: 8, leastSavedKeys: 0, rowsSaved: (members: number) => members - 1, windows: [{ window: Infinity, share: 1 }], partKeys: () => 16 }
 
 t.test('decodes that begin with the same blocks stand first, and each part of their prefix is a record', async t => {
   const decode = (row: number, table: readonly number[], context: number): ForwardSequence =>
@@ -128,12 +132,13 @@ t.test('decodes that begin with the same blocks stand first, and each part of th
     decode(2, [...beginning, 11], 41), decode(3, [...beginning, 12, 13], 46)
   ))
   t.strictSame(shape, { tokens: 5, singles: 3, splits: 1, splitSubgroups: 1, groups: 3, groupSize: 2, tiles: 1, logitRows: 4 })
-  t.equal(words[14], 16, 'keys of a part, in the header')
+  t.equal(words[GROUP_KEYS], 16, 'keys of a part, in the header')
   const { singles, groups, tiles, table } = unpack(words)
   t.strictSame(groups, [[0, 2, 0, 16], [0, 2, 16, 32], [0, 2, 32, 40]])
   t.strictSame(singles.map(([row, , context, partial, prefix]) => [row, context, partial, prefix]), [[3, 41, 0, 40], [4, 46, 4, 40], [0, 8, 8, 0]], 'three parts and a split each')
   t.strictSame(singles.slice(0, 2).map(([, at = NaN]) => [0, 9, 10].map(i => table(at + i))), [[100, 109, 11], [100, 109, 12]], 'each with its whole table')
-  t.strictSame(tiles, [[1, 2, 2, 0]])
+  const [[row, count, chunkTable = NaN, position] = []] = tiles
+  t.strictSame([row, count, table(chunkTable), position], [1, 2, 9, 0])
 })
 
 t.test('grids are rounded up, so that few steps are recorded anew as sequences grow', async t => {
@@ -154,7 +159,7 @@ t.test('splits of another size in the next step leave nothing of the last one be
   for (const [own, splits, singles, tiles] of [[32, 6, 1, 1], [64, 3, 2, 0], [192, 1, 2, 0], [32, 6, 1, 1]] as const) {
     keys = own
     const { shape, words } = packer.pack(batch)
-    t.strictSame([words[10], shape.splits, shape.singles, shape.tiles], [own, splits, singles, tiles], `splits of ${own}`)
+    t.strictSame([words[SPLIT_KEYS], shape.splits, shape.singles, shape.tiles], [own, splits, singles, tiles], `splits of ${own}`)
     if (singles === 2) t.equal(unpack(words).singles[1]?.[3], splits, 'the second row\'s partial results follow the first one\'s')
   }
 })
@@ -162,7 +167,7 @@ t.test('splits of another size in the next step leave nothing of the last one be
 t.test('a step without lone tokens still says how many keys a split has', async t => {
   const packer = new StepPacker(limits, { ...layout, split: (singles, longest) => ({ keys: 32 + singles + longest, subgroups: 1 }) })
   const { shape, words } = packer.pack(aBatch(aSequence({ tokens: [1, 2, 3] })))
-  t.strictSame([words[10], shape.singles, shape.splits], [32, 0, 0])
+  t.strictSame([words[SPLIT_KEYS], shape.singles, shape.splits], [32, 0, 0])
 })
 
 t.test('the largest batch fits the words that were promised', async t => {

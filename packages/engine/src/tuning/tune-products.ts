@@ -98,7 +98,7 @@ async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape,
     for (const range of ranges) {
       const { upTo, measuredRows } = range
       const step = await create('tuned step', 48)
-      gpu.queue.writeBuffer(step, 0, Uint32Array.of(measuredRows, 0, 0, 0, 3, 3, 3, 3, 12, 12, 0, 0))
+      gpu.queue.writeBuffer(step, 0, Uint32Array.of(measuredRows, 0, 0, 0, 0, 3, 3, 3, 0, 12, 0, 0))
       const normBehind = parted === true ? await createNormBehind(gpu, { pipelines, product: y, step, rows: measuredRows, columns, create }) : undefined
       const timed: Array<{ readonly kernel: ProductKernel, readonly units: Dispatch[][], readonly seconds: number }> = []
       for (const { kernel, variant } of candidatesOf(gpu, shape, range)) {

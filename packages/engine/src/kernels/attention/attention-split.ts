@@ -39,9 +39,11 @@ var<workgroup> run_sum: array<f32, ${runs * group}>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  if (wg.z >= num_singles()) { return; }
   let head = wg.y;
+  // Both are asked for before either is looked at.
+  let rows = num_singles();
   let record = single_record(wg.z);
+  if (wg.z >= rows) { return; }
   // Keys before these are attended with others: attention-group.ts.
   let start = record.prefix + wg.x * SPLIT;
   if (start >= record.context || start + SPLIT <= window_start(record.context - 1u)) { return; }

@@ -10,10 +10,11 @@ const gpu = await GpuHarness.open()
 const NUM_HEADS = 3
 
 // In order, a workgroup has 32 threads of four values: one pass, exactly one, two, and two with a ragged end. At once, 128 threads make eight
-// teams of 16, four, three and 8 idle threads, or two; they have fewer splits than teams, as many and one more, and more than threads.
+// teams of 16, four, three and 8 idle threads, or two; they have fewer splits than teams, as many and one more, what all take in a turn of four each
+// and one more, and more than threads.
 for (const [kernel, cases] of [
   [attentionReduce, [[64, 3], [128, 3], [160, 3], [256, 3]]],
-  [attentionMerge, [[64, 2], [64, 8], [64, 9], [128, 4], [160, 3], [256, 5], [64, 130]]]
+  [attentionMerge, [[64, 2], [64, 8], [64, 9], [64, 32], [64, 33], [128, 4], [128, 17], [160, 3], [160, 13], [256, 5], [64, 130]]]
 ] as const) {
   gpuTest(`${kernel.name}: splits are merged for every value of a head, however wide it is`, gpu, async (t, gpu) => {
     t.comment(`seed ${SEED}`)
@@ -46,6 +47,37 @@ for (const [kernel, cases] of [
     }
   })
 }
+
+// A team's first turn, or all of it, may be such parts: its maximum is then far below that of any score.
+gpuTest('attention_merge: parts in which a row saw no key, and parts far below others, have no share', gpu, async (t, gpu) => {
+  const [headDim, splits] = [64, 70]
+  const rows = splits * NUM_HEADS
+  const seen = [[61], [3, 35, 67], [8, 40]]
+  const maxima = [5, 300, 90]
+  const partOf = (row: number): readonly [head: number, split: number] => [row % NUM_HEADS, Math.floor(row / NUM_HEADS)]
+  const maxSum = Array.from({ length: rows }, (_, row) => {
+    const [head, split] = partOf(row)
+    if (seen[head]?.includes(split) === true) return [maxima[head] ?? NaN, 2]
+    return split % 3 === 0 ? [(maxima[head] ?? NaN) - 200, 1] : [-1e30, 0]
+  })
+  const out = Float64Array.from({ length: rows * headDim }, (_, i) => (maxSum[Math.floor(i / headDim)]?.[1] ?? NaN) * (1 + partOf(Math.floor(i / headDim))[1]))
+  const y = await gpu.poisoned(NUM_HEADS * headDim, 'f32')
+  await gpu.run(attentionMerge, {
+    overrides: { NUM_HEADS, HEAD_DIM: headDim, WINDOW: 0 },
+    buffers: {
+      partial_out: await gpu.upload(out, 'f32'),
+      partial_max_sum: await gpu.upload(Float64Array.from(maxSum.flat()), 'f32'),
+      step: await gpu.step({ splitKeys: 32, singles: [{ tokenRow: 0, table: 0, context: 32 * splits, partial: 0 }] }),
+      y
+    },
+    grid: [NUM_HEADS, 1, 1]
+  })
+  const expected = Float64Array.from({ length: NUM_HEADS * headDim }, (_, i) => {
+    const own = seen[Math.floor(i / headDim)] ?? []
+    return own.reduce((sum, split) => sum + 1 + split, 0) / own.length
+  })
+  assertClose(t, await gpu.download(y, NUM_HEADS * headDim, 'f32'), expected, () => 1e-5, 'the mean of the others')
+})
 
 // Parts of 40 keys of a prefix of 100, then two splits of 32 and 8 own keys. A window that begins in the first part, the second, at the prefix' end,
 // in the first split and in the last key.

@@ -4,7 +4,7 @@ import { GpuDevice } from '../../../packages/engine/src/device/gpu-device.ts'
 import { fastVariants } from '../../../packages/engine/src/kernels/matmul/fast-variants.ts'
 import { plainSum } from '../../../packages/engine/src/kernels/matmul/matmul-interface.ts'
 import type { MatmulVariant } from '../../../packages/engine/src/kernels/matmul/matmul-variant.ts'
-import { mostPartRows } from '../../../packages/engine/src/kernels/matmul/mma-staged.ts'
+import { partRows } from '../../../packages/engine/src/kernels/matmul/mma-staged.ts'
 import { productVariant } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
 import { rowRanges } from '../../../packages/engine/src/tuning/product-candidates.ts'
 import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
@@ -18,6 +18,8 @@ import { countedTokens, plainLogitRow } from './step-records.ts'
 import { inLayout } from './weight-order.ts'
 
 const SEED = 20261128
+/** Rows of the largest product in parts: two of them. */
+const MOST_ROWS = partRows(2)
 const capabilities: DeviceCapabilities = {
   f16: true, subgroups: true, timestamps: true, subgroupMatrix: true, software: false, maxBindingBytes: 2 ** 31, maxWorkgroupThreads: 1024, maxWorkgroupBytes: 48 << 10
 }
@@ -36,11 +38,13 @@ t.test('only few rows of few outputs are cut into parts, and parts are whole sta
   for (const [columns, k] of SHAPES) {
     for (const { kernel, parts = 1, rows, upTo } of parted(columns, k)) {
       const depth = Number(/_k(\d+)_p\d+$/.exec(kernel.name)?.[1])
-      t.ok(k % (depth * parts) === 0 && upTo <= mostPartRows && mostPartRows % rows === 0, `${columns} × ${k}: ${kernel.name} up to ${upTo} rows`)
+      t.ok(k % (depth * parts) === 0 && upTo <= partRows(parts) && partRows(parts) % rows === 0, `${columns} × ${k}: ${kernel.name} up to ${upTo} rows`)
     }
     t.equal(fastVariants(columns, k, 'residual', capabilities).some(({ parts = 1 }) => parts > 1), false, `${columns} × ${k}: nothing is in parts where nobody adds them up`)
   }
-  t.ok(ruled(2048, 8192).length >= 3 && ruled(4096, 14_336).length >= 2, 'down projections are cut')
+  t.ok(ruled(2048, 8192).length >= 5 && ruled(4096, 14_336).length >= 3, 'down projections are cut')
+  t.same(ruled(2048, 2048).filter(({ upTo }) => upTo > 128).map(({ upTo, parts }) => [upTo, parts]), [[256, 4], [512, 2]], 'the fewer row tiles, the more parts')
+  t.same(ruled(4096, 4096).filter(({ upTo }) => upTo > 128).map(({ upTo, parts }) => [upTo, parts]), [[256, 2]], 'and none where tiles alone fill a device')
   t.equal(ruled(8192, 2048).length + ruled(128_256, 2048).length, 0, 'many outputs fill a device by themselves')
 })
 
@@ -71,14 +75,14 @@ gpuTest('the sums of all parts of a product make up the product, and nothing is 
   t.comment(`seed ${SEED}`)
   const random = new SeededRandom(SEED)
   for (const [columns, k] of [[144, 2048], [144, 8192]] as const) {
-    const problem = matmulProblem(random, { rows: mostPartRows, k, n: columns }, { epilogue: 'store' })
+    const problem = matmulProblem(random, { rows: MOST_ROWS, k, n: columns }, { epilogue: 'store' })
     const weight = await gpu.upload(inLayout(problem.weight, k, 'tiled'), 'f16')
     const halves = Uint16Array.from(problem.x, float16Bits)
     for (const { kernel, rows, columns: wide, parts = 1, upTo } of parted(columns, k)) {
-      for (const m of [1, rows - 1, Math.min(upTo, rows)]) {
-        const x = await gpu.poisoned(mostPartRows * k, 'f16')
+      for (const m of new Set([1, rows - 1, Math.min(upTo, rows), upTo])) {
+        const x = await gpu.poisoned(MOST_ROWS * k, 'f16')
         gpu.device.queue.writeBuffer(x, 0, halves, 0, m * k)
-        const length = (parts * mostPartRows + 16) * columns
+        const length = (parts * partRows(parts) + 16) * columns
         const y = await gpu.poisoned(length, 'f32')
         await gpu.run(kernel, {
           storage: 'f16',
@@ -89,9 +93,9 @@ gpuTest('the sums of all parts of a product make up the product, and nothing is 
         })
         const words = await gpu.bits(y, length, 'f32')
         const values = new Float32Array(words.buffer)
-        const sums = Float64Array.from({ length: m * columns }, (_, i) => Array.from({ length: parts }, (_, p) => values[p * mostPartRows * columns + i] ?? NaN).reduce((a, b) => a + b))
+        const sums = Float64Array.from({ length: m * columns }, (_, i) => Array.from({ length: parts }, (_, p) => values[p * partRows(parts) * columns + i] ?? NaN).reduce((a, b) => a + b))
         assertClose(t, sums, problem.expected.subarray(0, m * columns), problem.tolerance, `${kernel.name} ${m} × ${k} × ${columns}`)
-        t.equal(words.findIndex((word, i) => i >= parts * mostPartRows * columns && word !== POISON), -1, `${kernel.name}: nothing behind`)
+        t.equal(words.findIndex((word, i) => i >= parts * partRows(parts) * columns && word !== POISON), -1, `${kernel.name}: nothing behind`)
       }
     }
   }

@@ -2,7 +2,7 @@ import type { RunnerLimits } from '../contract.ts'
 import type { StorageAllocator } from '../device/storage-allocator.ts'
 import type { StorageType } from '../engine.ts'
 import { attentionSplit } from '../kernels/attention/attention-order.ts'
-import { mostPartRows, mostParts } from '../kernels/matmul/mma-staged.ts'
+import { partSumRows } from '../kernels/matmul/mma-staged.ts'
 import { sampleParts } from '../kernels/sample-kernels.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import { resultWords } from '../step-inputs.ts'
@@ -21,7 +21,7 @@ export interface ActivationBuffers {
   readonly q: GPUBuffer
   /** `[T][query head][D]` act. */
   readonly attended: GPUBuffer
-  /** `[part][mostPartRows][hidden]` f32: what a projection will add to the residual stream, in parts of K; undefined where products have none. */
+  /** `[part][partRows][hidden]` f32: what a projection will add to the residual stream, in parts of K; undefined where products have none. */
   readonly partialSums: GPUBuffer | undefined
   /** `[T][intermediate]` act. */
   readonly gated: GPUBuffer
@@ -86,7 +86,7 @@ export async function createActivationBuffers (
     qkv: await create('qkv', 4 * tokens * (config.numHeads + 2 * config.numKVHeads) * config.headDim),
     q: await create('q', act * (tokens + ROW_PADDING) * attended),
     attended: await create('attended', act * tokens * attended),
-    partialSums: partedProducts ? await create('partial sums', 4 * mostParts * mostPartRows * config.hiddenSize) : undefined,
+    partialSums: partedProducts ? await create('partial sums', 4 * partSumRows * config.hiddenSize) : undefined,
     gated: await create('gated', config.layers.some(({ mlp }) => mlp === 'dense') ? act * tokens * config.intermediateSize : 0),
     branch: await create('branch', config.norm.placement === 'before' ? 0 : 4 * tokens * config.hiddenSize),
     nothing: await create('nothing', 0),

@@ -29,7 +29,7 @@ export interface LinearBuffers {
   /** One value per output, or per gate and then per up output, f32; bound to anything when there is none. */
   readonly bias: GPUBuffer
   /**
-   * `[part][mostPartRows][columns]` f32, for sums of parts of K: present where whoever reads y adds them to it. Then y lacks them, and
+   * `[part][partRows][columns]` f32, for sums of parts of K: present where whoever reads y adds them to it. Then y lacks them, and
    * `partsOf` tells how many there are.
    */
   readonly partialSums?: GPUBuffer | undefined

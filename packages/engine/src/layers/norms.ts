@@ -1,5 +1,5 @@
 import type { CommandList } from '../kernels/command-list.ts'
-import { mostPartRows } from '../kernels/matmul/mma-staged.ts'
+import { partRows } from '../kernels/matmul/mma-staged.ts'
 import { normAdd, qkNorm, rmsNorm, rmsNormSummed, toActivation } from '../kernels/model-kernels.ts'
 import type { StepShape } from '../step-inputs.ts'
 import type { LayerContext } from './layer-context.ts'
@@ -51,7 +51,7 @@ async function createResidualNorm (context: LayerContext, { label, weight, y, be
   const summed = new Map(partialSums === undefined || before === undefined
     ? []
     : await Promise.all(before.partCounts.map(async parts => {
-      const pipeline = await pipelines.get(rmsNormSummed, { ...overrides, PARTS: parts, PART_ROWS: mostPartRows })
+      const pipeline = await pipelines.get(rmsNormSummed, { ...overrides, PARTS: parts, PART_ROWS: partRows(parts) })
       return [parts, { pipeline, group: pipeline.bind({ x: residual, sums: partialSums, weight, step, y }) }] as const
     })))
   return (list, shape) => {

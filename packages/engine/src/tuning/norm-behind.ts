@@ -1,6 +1,6 @@
 import type { GpuDevice } from '../device/gpu-device.ts'
 import type { Dispatch } from '../kernels/command-list.ts'
-import { mostPartRows } from '../kernels/matmul/mma-staged.ts'
+import { partRows } from '../kernels/matmul/mma-staged.ts'
 import { rmsNorm, rmsNormSummed } from '../kernels/model-kernels.ts'
 import type { PipelineCache } from '../kernels/pipeline-cache.ts'
 import { normThreads } from '../layers/norms.ts'
@@ -31,7 +31,7 @@ export async function createNormBehind (gpu: GpuDevice, { pipelines, product, st
       const norm = await pipelines.get(rmsNorm, overrides)
       return { label: 'norm', pipeline: norm.gpu, bindGroup: norm.bind({ x: product, weight, step, y }), grid }
     }
-    const norm = await pipelines.get(rmsNormSummed, { ...overrides, PARTS: parts, PART_ROWS: mostPartRows })
+    const norm = await pipelines.get(rmsNormSummed, { ...overrides, PARTS: parts, PART_ROWS: partRows(parts) })
     return { label: 'norm', pipeline: norm.gpu, bindGroup: norm.bind({ x: residual, sums: product, weight, step, y }), grid }
   }
 }

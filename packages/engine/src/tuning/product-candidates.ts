@@ -42,9 +42,19 @@ const few: readonly RowRange[] = [
 
 const many: readonly RowRange[] = [
   {
+    upTo: 256,
+    measuredRows: 256,
+    candidates: [['staged', 4, 2, 1, 2, 2, 64], ['staged', 2, 2, 2, 4, 2, 64], ['staged', 2, 4, 1, 4, 2, 64], ['staged', 2, 4, 1, 4, 4, 32], ['staged', 2, 2, 1, 2, 4, 32]]
+  },
+  {
     upTo: 512,
     measuredRows: 512,
-    candidates: [['staged', 2, 2, 2, 4, 2, 64], ['staged', 2, 4, 1, 4, 2, 64], ['staged', 2, 2, 1, 2, 2, 64], ['staged', 2, 4, 1, 4, 4, 32], ['staged', 2, 2, 1, 2, 2, 32]]
+    candidates: [['staged', 2, 4, 1, 4, 2, 64], ['staged', 2, 2, 2, 4, 2, 64], ['staged', 4, 2, 1, 2, 2, 64], ['staged', 2, 4, 1, 4, 4, 32], ['staged', 2, 2, 1, 2, 4, 32]]
+  },
+  {
+    upTo: 1024,
+    measuredRows: 1024,
+    candidates: [['staged', 2, 4, 1, 4, 4, 32], ['staged', 2, 4, 1, 4, 2, 64], ['staged', 4, 2, 1, 2, 2, 64], ['staged', 2, 2, 1, 4, 4, 32]]
   },
   {
     upTo: ANY_ROWS,
@@ -57,7 +67,9 @@ const many: readonly RowRange[] = [
 const partedCandidates: Readonly<Record<number, readonly ProductKernel[]>> = {
   32: [['staged', 1, 4, 1, 2, 1, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 4], ['staged', 2, 2, 1, 1, 2, 128, 4]],
   64: [['staged', 2, 2, 1, 2, 2, 64, 8], ['staged', 2, 2, 1, 2, 2, 64, 4], ['staged', 2, 2, 1, 2, 2, 128, 4], ['staged', 2, 2, 1, 2, 2, 128, 2]],
-  128: [['staged', 2, 4, 1, 4, 2, 64, 8], ['staged', 2, 4, 1, 4, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 2]]
+  128: [['staged', 2, 4, 1, 4, 2, 64, 8], ['staged', 2, 4, 1, 4, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 2]],
+  256: [['staged', 2, 4, 1, 4, 2, 64, 4], ['staged', 2, 4, 1, 4, 2, 64, 2], ['staged', 2, 2, 1, 4, 4, 32, 4], ['staged', 4, 2, 1, 2, 2, 64, 2]],
+  512: [['staged', 2, 4, 1, 4, 2, 64, 2], ['staged', 2, 2, 1, 4, 4, 32, 2]]
 }
 
 /**

@@ -4,7 +4,7 @@ import type { GpuDevice } from '../device/gpu-device.ts'
 import type { Dispatch } from '../kernels/command-list.ts'
 import type { matmulOverrides } from '../kernels/matmul/matmul-interface.ts'
 import { ruledProducts } from '../kernels/matmul/fast-variants.ts'
-import { mostPartRows } from '../kernels/matmul/mma-staged.ts'
+import { partSumRows } from '../kernels/matmul/mma-staged.ts'
 import { plainSum } from '../kernels/matmul/matmul-interface.ts'
 import type { MatmulVariant } from '../kernels/matmul/matmul-variant.ts'
 import { productKey, productVariant } from '../kernels/matmul/product-table.ts'
@@ -92,7 +92,7 @@ async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape,
     const padded = Math.max(256, mostRows)
     const x = await create('tuned rows', 2 * padded * k)
     await fillWithRandom(gpu, x, 'f16', 1, 1)
-    const sums = Math.max(padded, ...ranges.flatMap(range => candidatesOf(gpu, shape, range).map(({ variant }) => (variant.parts ?? 1) * mostPartRows)))
+    const sums = parted === true ? Math.max(padded, partSumRows) : padded
     const [y, bias] = [await create('tuned product', 4 * sums * columns), await create('no bias', 0)]
     const choices: ProductChoice[] = []
     for (const range of ranges) {

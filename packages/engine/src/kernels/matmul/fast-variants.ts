@@ -1,5 +1,6 @@
 import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
 import { MANY_COLUMNS } from './matmul-variant.ts'
+import { partRows } from './mma-staged.ts'
 import type { MatmulVariant } from './matmul-variant.ts'
 import { ANY_ROWS, productKey, productVariant } from './product-table.ts'
 import type { ProductChoice, ProductTable } from './product-table.ts'
@@ -27,7 +28,6 @@ const narrow: readonly Choice[] = [
   { upTo: 32, grids: [[1, 1, 8, 2, 1, 128], [1, 1, 4, 2, 1, 64], [1, 2, 2, 2, 1, 32]] },
   { upTo: 64, grids: [[1, 1, 8, 4, 1, 128], [2, 1, 4, 1, 2, 64], [2, 2, 2, 1, 2, 32]] },
   { upTo: 128, grids: [[1, 1, 8, 4, 2, 128], [2, 1, 4, 2, 2, 64], [2, 2, 2, 2, 2, 32]] },
-  { upTo: 512, grids: [[2, 2, 2, 4, 2, 64], ...ANY] },
   { upTo: Infinity, grids: [[2, 4, 1, 4, 4, 32], [2, 2, 1, 4, 4, 32], ...ANY] }
 ]
 
@@ -62,6 +62,20 @@ const head: readonly Choice[] = [
 ]
 
 /**
+ * Tiles of many rows, the largest first, and the workgroups that there have to be: a larger tile reads each operand less often, a smaller one
+ * leaves fewer of a device's processors idle. 256 rows x 3,072 outputs of K = 2,048 took 66 us in 48 tiles of 128 x 128 and 45 us in
+ * 96 of half as many columns (H100).
+ */
+const TILES: ReadonlyArray<{ readonly grid: Grid, readonly leastWorkgroups: number }> = [
+  { grid: [2, 4, 1, 4, 4, 32], leastWorkgroups: 96 },
+  { grid: [2, 4, 1, 4, 2, 64], leastWorkgroups: 72 }
+]
+/** Numbers of rows for which the tile is chosen by how many there would be. */
+const TILED_ROWS = [256, 512, 1024]
+/** Where even the smaller one leaves most processors idle. */
+const halfTile = (columns: number): Grid => columns > 2560 ? [4, 2, 1, 2, 2, 64] : [2, 2, 2, 4, 2, 64]
+
+/**
  * Few outputs whose sums the next norm adds up. Cutting K among workgroups lets each have a wide tile: x, which all of them read, is
  * read by fewer. One product of 64 rows × 2,048 outputs of K = 8,192 took 33 us without and 18 us with parts (H200).
  */
@@ -70,10 +84,13 @@ const parted: ReadonlyArray<Choice & { readonly leastK: number }> = [
   { upTo: 64, leastK: 4096, grids: [[2, 2, 1, 2, 2, 64]] },
   { upTo: 64, leastK: 0, grids: [[2, 2, 1, 2, 2, 128], [2, 2, 1, 2, 2, 64]] },
   { upTo: 128, leastK: 4096, grids: [[2, 4, 1, 4, 2, 64]] },
-  { upTo: 128, leastK: 0, grids: [[4, 2, 1, 2, 2, 64]] }
+  { upTo: 128, leastK: 0, grids: [[4, 2, 1, 2, 2, 64]] },
+  { upTo: 256, leastK: 0, grids: [[2, 4, 1, 4, 2, 64]] },
+  { upTo: 512, leastK: 0, grids: [[2, 4, 1, 4, 2, 64]] }
 ]
-/** Workgroups that parts make up to, and K that a part has at least: shorter ones cost more in adding up than they gain. */
-const PARTED_WORKGROUPS = 320
+/** Workgroups that parts make up to: several for each processor, or one, where every part more is many rows to add up. */
+const partedWorkgroups = (upTo: number): number => upTo <= 128 ? 320 : 144
+/** K that a part has at least: shorter ones cost more in adding up than they gain. */
 const LEAST_PART = 512
 
 /**
@@ -110,7 +127,7 @@ export function ruledProducts (columns: number, k: number, epilogue: Epilogue, c
     : gated || columns > 6144 ? wide : columns > 2560 && k <= 4096 ? middling : k >= 4096 ? [...deep, ...narrow.slice(3)] : narrow
   const fits = (choice: ProductChoice): boolean => productVariant(choice, k, epilogue, capabilities) !== undefined
   const vectors: ProductChoice[] = [{ upTo: 1, kernel: ['vector', 1, vectorSplits(columns, k)] }, ...gated ? [{ upTo: 4, kernel: ['vector', 4, 8] }] as const : []]
-  const staged = choices.flatMap(({ upTo, grids }) => {
+  const staged = [...choices.filter(({ upTo }) => upTo <= 128), ...tiled(columns, gated, choices === head), ...choices.slice(-1)].flatMap(({ upTo, grids }) => {
     const fitting = [...grids, ...ANY].map((grid): ProductChoice => ({ upTo: Math.min(upTo, ANY_ROWS), kernel: ['staged', ...grid] })).find(fits)
     return fitting === undefined ? [] : [fitting]
   })
@@ -119,12 +136,25 @@ export function ruledProducts (columns: number, k: number, epilogue: Epilogue, c
   return [...whole, ...inParts].sort((a, b) => a.upTo - b.upTo)
 }
 
+/** A head sees few rows, and its outputs fill a device. */
+function tiled (columns: number, gated: boolean, isHead: boolean): Choice[] {
+  if (isHead) return []
+  return TILED_ROWS.map(upTo => {
+    const filling = TILES.filter(({ grid, leastWorkgroups }) => workgroups(grid, upTo, gated ? 2 * columns : columns) >= leastWorkgroups)
+    return { upTo, grids: [...filling.map(({ grid }) => grid), halfTile(columns)] }
+  })
+}
+
+function workgroups ([rowGroups, columnGroups, , rowTiles, columnTiles]: Grid, rows: number, columns: number): number {
+  return Math.ceil(rows / (16 * rowGroups * rowTiles)) * Math.ceil(columns / (16 * columnGroups * columnTiles))
+}
+
 /** The first choice for each number of rows whose tiles leave a device room for parts. */
 function partedProducts (columns: number, k: number): ProductChoice[] {
   const all = parted.filter(({ leastK }) => k >= leastK).flatMap(({ upTo, grids }) => grids.flatMap((grid): ProductChoice[] => {
-    const [, columnGroups, , , columnTiles, depth] = grid
-    const groups = Math.ceil(columns / (16 * columnGroups * columnTiles))
-    const parts = [8, 4, 2].find(count => groups * count <= PARTED_WORKGROUPS && k / count >= LEAST_PART && k % (count * depth) === 0)
+    const groups = workgroups(grid, upTo, columns)
+    const depth = grid[5]
+    const parts = [8, 4, 2].find(count => groups * count <= partedWorkgroups(upTo) && upTo <= partRows(count) && k / count >= LEAST_PART && k % (count * depth) === 0)
     return parts === undefined ? [] : [{ upTo, kernel: ['staged', ...grid, parts] }]
   }))
   return all.filter(({ upTo }, i) => all.findIndex(choice => choice.upTo === upTo) === i)

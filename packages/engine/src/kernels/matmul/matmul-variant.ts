@@ -11,7 +11,7 @@ export interface MatmulVariant {
   readonly upTo: number
   /** Workgroups run along rows first; undefined: along columns. */
   readonly rowsFirst?: boolean
-  /** Parts of K whose sums lie side by side in y, `[part][mostPartRows][columns]`, and are added up by whoever reads them; undefined: one. */
+  /** Parts of K whose sums lie side by side in y, `[part][partRows][columns]`, and are added up by whoever reads them; undefined: one. */
   readonly parts?: number
 }
 

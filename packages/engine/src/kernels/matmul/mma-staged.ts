@@ -21,10 +21,15 @@ export interface MmaStagedShape {
   readonly epilogue: Epilogue
 }
 
-/** Rows of a part's sums: with more rows a device is full without parts. */
-export const mostPartRows = 128
-/** Parts that there is room for. */
+/** Rows of sums that there is room for, of all parts together: with more rows a device is full without parts. */
+export const partSumRows = 1024
+/** Parts at most. */
 export const mostParts = 8
+
+/** Rows of a part's sums, the most that a product in so many parts has. */
+export function partRows (parts: number): number {
+  return partSumRows / parts
+}
 
 /** Rows of x a workgroup serves. */
 export function mmaStagedRows ({ rowGroups, rowTiles }: MmaStagedShape): number {
@@ -51,7 +56,7 @@ export function mmaStagedBytes (shape: MmaStagedShape): number {
  * With one depth group an accumulator takes all of K in ascending order: the form for many rows. With several, each takes every
  * `depthGroups`-th step of 16 and their sums are added in ascending order: the flat form, where few rows leave no other
  * parallelism. Where nothing but the sum is stored, accumulators start from y (residual) and go straight back to it.
- * With several parts y is `[part][mostPartRows][COLUMNS]` f32, and whoever reads it adds them up: few outputs of a long K are then
+ * With several parts y is `[part][partRows][COLUMNS]` f32, and whoever reads it adds them up: few outputs of a long K are then
  * computed in wide tiles, whose workgroups read x less often, and still fill the device. There is no bias, scale or residual then.
  * Dispatched with x over row tiles, so that workgroups that run together share W, and parts last. Rows of y that pad a tile are written too.
  * Bytes: ceil(M/rows)·N·K + ceil(N/columns)·M·K halves; operations 2·M·N·K.
@@ -111,7 +116,7 @@ export function mmaStaged (shape: MmaStagedShape) {
       if (${256 / depthGroups < subgroup ? `lane < ${256 / depthGroups}u && ` : ''}m < tokens && own < OWN_COLUMNS) { ${storeOutput(epilogue, 'm', 'FIRST_COLUMN + own', s => `total_${s}`)} }
     }`)}`).join('\n')
   const canStoreDirectly = !gated && depthGroups === 1
-  const at = (i: number, j: number): string => `(${parts > 1 ? `wg.z * ${mostPartRows}u + ` : ''}m0 + (row_group * ${rowTiles}u + ${i}u) * 16u) * COLUMNS + FIRST_COLUMN + (wg.y * ${columnGroups * columnTiles}u + column_group * ${columnTiles}u + ${j}u) * 16u`
+  const at = (i: number, j: number): string => `(${parts > 1 ? `wg.z * ${partRows(parts)}u + ` : ''}m0 + (row_group * ${rowTiles}u + ${i}u) * 16u) * COLUMNS + FIRST_COLUMN + (wg.y * ${columnGroups * columnTiles}u + column_group * ${columnTiles}u + ${j}u) * 16u`
   const inRange = (j: number): string => `wg.y * ${columnGroups * columnTiles}u + column_group * ${columnTiles}u + ${j}u < own_tiles`
 
   return defineKernel({

@@ -1,6 +1,6 @@
 import { gemvTiled } from './gemv-tiled.ts'
 import type { MatmulVariant } from './matmul-variant.ts'
-import { mmaStaged, mostPartRows, mostParts, mmaStagedBytes, mmaStagedColumns, mmaStagedRows } from './mma-staged.ts'
+import { mmaStaged, mostParts, partRows, mmaStagedBytes, mmaStagedColumns, mmaStagedRows } from './mma-staged.ts'
 import type { MmaStagedShape } from './mma-staged.ts'
 import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
@@ -50,6 +50,6 @@ export function productVariant (
     rowGroups, columnGroups, depthGroups, rowTiles, columnTiles: isGated(epilogue) ? Math.max(2, columnTiles) : columnTiles, depth, parts, subgroup: 32, epilogue
   }
   if (k % (depth * parts) !== 0 || mmaStagedBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return undefined
-  if (parts > 1 && (isGated(epilogue) || depthGroups > 1 || upTo > mostPartRows || parts > mostParts)) return undefined
+  if (parts > 1 && (isGated(epilogue) || depthGroups > 1 || upTo > partRows(parts) || parts > mostParts)) return undefined
   return { kernel: mmaStaged(shape), rows: mmaStagedRows(shape), columns: mmaStagedColumns(shape), upTo, rowsFirst: true, parts }
 }

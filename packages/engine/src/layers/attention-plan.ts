@@ -11,7 +11,7 @@ import type { AttentionMmaTileShape } from '../kernels/attention/attention-mma-t
 import { attentionSplitBytes } from '../kernels/attention/attention-split.ts'
 import type { AttentionTileShape } from '../kernels/attention/attention-rows.ts'
 import { attentionTileBytes } from '../kernels/attention/attention-tile.ts'
-import { attentionVectorBytes } from '../kernels/attention/attention-vector.ts'
+import { attentionVectorBytes, attentionVectorRun } from '../kernels/attention/attention-vector.ts'
 import type { AttentionVectorShape } from '../kernels/attention/attention-vector.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import type { Split } from '../single-rows.ts'
@@ -61,15 +61,17 @@ export function tileTokens (plan: AttentionPlan): number {
 export function chooseSplit (plan: AttentionPlan, numKVHeads: number): (singles: number, longest: number) => Split {
   if (plan.type === 'ordered') return () => ({ keys: attentionSplit, subgroups: 1 })
   const most = plan.splits.at(-1)?.subgroups ?? 1
+  // Subgroups that have work in a run of keys.
+  const atOnce = attentionMmaRun / attentionVectorRun(plan.tile)
   return (singles, longest) => {
     const rows = Math.max(1, singles) * numKVHeads
     const runs = Math.max(1, Math.ceil(longest / attentionMmaRun))
     const each = Math.max(1, Math.floor(FULL_SUBGROUPS / rows))
     // A few rows are cut into many workgroups, which have a processor each.
     const alone = rows < 64
-    const wanted = alone ? (runs > 32 ? 4 : 1) : Math.min(each, rows <= 128 ? 8 : 4)
-    const subgroups = Math.min(most, powerOfTwo(Math.min(wanted, runs)))
-    const splits = !alone && longest <= OWN_KEYS * subgroups ? 1 : Math.min(Math.ceil(runs / subgroups), Math.max(1, Math.floor(each / subgroups)))
+    const wanted = alone ? (runs > 32 ? 4 : atOnce) : Math.min(each, rows <= 128 ? 8 : 4)
+    const subgroups = Math.min(most, powerOfTwo(Math.min(wanted, runs * atOnce)))
+    const splits = !alone && longest <= OWN_KEYS * subgroups ? 1 : Math.min(Math.ceil(runs * atOnce / subgroups), Math.max(1, Math.floor(each / subgroups)))
     return { keys: attentionMmaRun * Math.ceil(runs / splits), subgroups }
   }
 }

@@ -19,11 +19,16 @@ export function attentionVectorBytes ({ headDim, group, subgroups }: AttentionVe
   return subgroups * group * (4 * headDim + 8)
 }
 
+/** Keys that a subgroup attends at a time, at most `attentionMmaRun`. */
+export function attentionVectorRun (shape: Pick<AttentionVectorShape, 'headDim' | 'group'>): number {
+  return geometry(shape).run
+}
+
 /**
  * Lanes that share a key, a power of two of neighbours; keys that a subgroup loads at once; loads under way for keys and as many for values,
  * fewer where many heads' sums need the registers; keys of a run, what a subgroup attends at a time.
  */
-function geometry ({ headDim, group }: AttentionVectorShape): { lanes: number, keysAtOnce: number, loads: number, run: number } {
+function geometry ({ headDim, group }: Pick<AttentionVectorShape, 'headDim' | 'group'>): { lanes: number, keysAtOnce: number, loads: number, run: number } {
   const lanes = 2 ** Math.ceil(Math.log2(headDim / 8))
   const keysAtOnce = 32 / lanes
   const loads = Math.min(group > 4 ? 4 : 8, lanes)

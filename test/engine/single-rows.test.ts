@@ -26,7 +26,7 @@ function decode (blocks: readonly number[], context: number, change: Partial<For
 
 const run = (from: number, count: number): number[] => Array.from({ length: count }, (_, i) => from + i)
 const everywhere = [{ window: Infinity, share: 1 }]
-const groups: GroupLayout = { sizes: [2, 4, 8], unit: 32, leastMembers: 2, leastKeys: 32, leastSavedKeys: 0, windows: everywhere, partKeys: () => 64 }
+const groups: GroupLayout = { sizes: [2, 4, 8], unit: 32, leastMembers: 2, leastKeys: 32, leastSavedKeys: 0, rowsSaved: members => members - 1, windows: everywhere, partKeys: () => 64 }
 const layout: SingleLayout = { split: () => ({ keys: 32, subgroups: 1 }), partialSplits: 1000, groups }
 const arrange = (sequences: readonly ForwardSequence[], change: Partial<GroupLayout> = {}, rest: Partial<SingleLayout> = {}): ReturnType<typeof arrangeSingles> =>
   arrangeSingles(sequences, { ...layout, groups: { ...groups, ...change }, ...rest }, BLOCK_SIZE)
@@ -93,6 +93,14 @@ t.test('so little that a dispatch would cost more is not shared', async t => {
   t.equal(arrange(sequences, { leastSavedKeys: 220, windows: [{ window: 100, share: 0.5 }, { window: Infinity, share: 0.5 }] }).groups.length, 1)
   t.equal(arrange(sequences, { leastSavedKeys: 221, windows: [{ window: 100, share: 0.5 }, { window: Infinity, share: 0.5 }] }).groups.length, 0)
   t.equal(arrange(sequences, { leastSavedKeys: 1, windows: [{ window: 20, share: 1 }] }).groups.length, 0)
+})
+
+t.test('a group saves so many rows of its keys as its kernel is faster by, and none is made where that is no row', async t => {
+  const sequences = [...Array.from({ length: 3 }, () => decode(run(1, 10), 200)), ...Array.from({ length: 2 }, () => decode(run(20, 10), 200))]
+  const found = (change: Partial<GroupLayout>): number[] => arrange(sequences, change).groups.map(({ count }) => count)
+  t.strictSame(found({ rowsSaved: members => members - 2 }), [3], 'two rows save none')
+  t.strictSame(found({ rowsSaved: members => members - 1.5, leastSavedKeys: 160 * (1.5 + 0.5) }), [3, 2])
+  t.strictSame(found({ rowsSaved: members => members - 1.5, leastSavedKeys: 160 * (1.5 + 0.5) + 1 }), [])
 })
 
 t.test('without a layout for groups every row stands in its order with all of its keys', async t => {

@@ -9,7 +9,9 @@ export interface GroupLayout {
   readonly unit: number
   readonly leastMembers: number
   readonly leastKeys: number
-  /** Fewer keys than these not read again, over all groups and as a mean over layers, are not worth a dispatch. */
+  /** Of so many rows that attend a key together, those by which that is less work than apart; a group in which there are none is none. */
+  readonly rowsSaved: (members: number) => number
+  /** Fewer keys saved than these, one for each row, over all groups and as a mean over layers, are not worth a dispatch. */
   readonly leastSavedKeys: number
   /** Keys that queries see at most, Infinity for all, and in which share of the layers. */
   readonly windows: ReadonlyArray<{ readonly window: number, readonly share: number }>
@@ -73,17 +75,18 @@ export function arrangeSingles (sequences: readonly ForwardSequence[], layout: S
 function worthSharing (sequences: readonly ForwardSequence[], lone: readonly Lone[], groups: GroupLayout, blockSize: number): readonly SharedPrefix[] {
   // A row's last block is left out: it is being written.
   const rows = lone.map(({ sequence, context }) => ({ table: sequences[sequence]?.blockTable ?? [], blocks: Math.floor((context - 1) / blockSize) }))
-  const shared = sharedPrefixes(rows, { blockSize, ...groups })
-  const saved = shared.reduce((sum, prefix) => sum + savedKeys(prefix, lone, groups.windows), 0)
+  const shared = sharedPrefixes(rows, { blockSize, ...groups }).filter(({ members }) => groups.rowsSaved(members.length) > 0)
+  const saved = shared.reduce((sum, prefix) => sum + savedKeys(prefix, lone, groups), 0)
   return saved >= groups.leastSavedKeys ? shared : []
 }
 
-/** Keys not read again, as a mean over layers: a window may begin within the prefix, or behind it. */
-function savedKeys ({ members, keys }: SharedPrefix, lone: readonly Lone[], windows: GroupLayout['windows']): number {
-  return windows.reduce((sum, { window, share }) => {
+/** Keys saved, as a mean over layers: a window may begin within the prefix, or behind it. */
+function savedKeys ({ members, keys }: SharedPrefix, lone: readonly Lone[], { windows, rowsSaved }: GroupLayout): number {
+  const again = windows.reduce((sum, { window, share }) => {
     const seen = members.map(member => Math.max(0, keys - Math.max(0, (lone[member]?.context ?? 0) - window)))
     return sum + share * (seen.reduce((all, own) => all + own, 0) - Math.max(...seen))
   }, 0)
+  return again * rowsSaved(members.length) / (members.length - 1)
 }
 
 /** Cuts groups into as few as workgroups take, none much smaller than the others. */

@@ -72,7 +72,7 @@ export class BenchModel {
     const { groups, ...layout } = parts.plan.stepLayout
     this.#packers = {
       asEver: new StepPacker(limits, parts.plan.stepLayout),
-      together: new StepPacker(limits, { ...layout, groups: groups === undefined ? undefined : { ...groups, leastSavedKeys: 0 } }),
+      together: new StepPacker(limits, { ...layout, groups: groups === undefined ? undefined : { ...groups, leastSavedKeys: 0, rowsSaved: members => members - 1 } }),
       apart: new StepPacker(limits, { ...layout, groups: undefined })
     }
   }

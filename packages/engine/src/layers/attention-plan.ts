@@ -32,7 +32,7 @@ const TILE_SUBGROUPS = 8
 /** Query rows that an ordered group has room for: fewer than a tile, since those that it lacks are computed all the same. */
 const GROUP_ROWS = 16
 
-/** Subgroups of a matrix group, each for 16 columns; they share what they read through the cache, and all wait for each other. */
+/** Subgroups of a matrix group, each for 16 pairs of a member and a query head. */
 const GROUP_SUBGROUPS = [1, 2, 4]
 
 /** Subgroups that a single token's workgroup may have. */
@@ -45,8 +45,8 @@ const FULL_SUBGROUPS = 2048
 const OWN_KEYS = 192
 
 /**
- * Workgroups of a group, of one subgroup, that run side by side; one more than fit costs as much as another round of all. Measured on an H100
- * with the kernel of single tokens that this one was made of (docs/decisions/2026-11-26-attention-on-tensor-cores.md): twice the head halves them.
+ * Subgroups of groups that are worth having side by side. On an H200 four prefixes of 2,048 keys took 23 us in 256 workgroups of four, and 29 in twice
+ * as many of half the keys (docs/decisions/2026-11-26-shared-prefix-attention.md).
  */
 export function workgroupSlots (headDim: number): number {
   return headDim > 64 ? 512 : 1024
@@ -67,7 +67,7 @@ export function chooseSplit (plan: AttentionPlan, numKVHeads: number): (singles:
     const rows = Math.max(1, singles) * numKVHeads
     const runs = Math.max(1, Math.ceil(longest / attentionMmaRun))
     const each = Math.max(1, Math.floor(FULL_SUBGROUPS / rows))
-    // A few rows are cut into many workgroups, which have a processor each.
+    // A few rows are cut into many workgroups, which have a processor each, and a subgroup for what it attends at a time.
     const alone = rows < 64
     const wanted = alone ? (runs > 32 ? 4 : atOnce) : Math.min(each, rows <= 128 ? 8 : 4)
     const subgroups = Math.min(most, powerOfTwo(Math.min(wanted, runs * atOnce)))

@@ -23,18 +23,24 @@ const LEAST_MEMBERS = 2
 /** Bytes that an H100 reads while it begins another dispatch that depends on the one before: 2 us at 3 TB/s. */
 const DISPATCH_BYTES = 6e6
 
+/**
+ * Bytes that single tokens read of keys that others read, too, mostly from a cache and at 5 TB/s, while a group's and a merge's dispatch begin and end: 13 us
+ * (H100, docs/decisions/2026-11-26-shared-prefix-attention.md).
+ */
+const MATRIX_BYTES = 68e6
+
 /** What a plan's groups ask of the packer; undefined where it has none. */
 export function groupLayout (plan: AttentionPlan, config: ModelConfig, storage: StorageType, { software }: DeviceCapabilities): GroupLayout | undefined {
-  const { numKVHeads, headDim, layers } = config
+  const { numHeads, numKVHeads, headDim, layers } = config
   if (plan.groups.length === 0) return undefined
   const keyBytes = 2 * numKVHeads * headDim * (storage === 'f16' ? 2 : 4)
   // Rows of one part need no merge as long as they share nothing; where summation is ordered they are always merged.
-  const dispatches = software ? 0 : plan.type === 'ordered' ? 1 : 2
-  const shared = { leastKeys: LEAST_KEYS, leastSavedKeys: dispatches * DISPATCH_BYTES / keyBytes, windows: windowShares(layers) }
+  const leastSavedBytes = software ? 0 : plan.type === 'ordered' ? DISPATCH_BYTES : MATRIX_BYTES
+  const shared = { leastKeys: LEAST_KEYS, leastSavedKeys: leastSavedBytes / keyBytes, windows: windowShares(layers) }
   if (plan.type === 'ordered') {
     const { queries } = plan.groups[0] ?? plan.tile
     // Rows that a group lacks are computed all the same: more than half of them are to be there.
-    return { ...shared, sizes: [queries], unit: attentionSplit, leastMembers: Math.floor(queries / 2) + 1, partKeys: () => attentionSplit }
+    return { ...shared, sizes: [queries], unit: attentionSplit, leastMembers: Math.floor(queries / 2) + 1, rowsSaved: members => members - 1, partKeys: () => attentionSplit }
   }
   const subgroups = new Map(plan.groups.map(shape => [attentionMmaGroupMembers(shape), shape.subgroups]))
   const slots = workgroupSlots(headDim) / numKVHeads
@@ -43,8 +49,18 @@ export function groupLayout (plan: AttentionPlan, config: ModelConfig, storage: 
     sizes: [...subgroups.keys()],
     unit: attentionMmaRun,
     leastMembers: LEAST_MEMBERS,
+    rowsSaved: members => members - attendedTogether(members, numHeads / numKVHeads),
     partKeys: (size, prefixes) => partKeys(prefixes, Math.floor(slots / (subgroups.get(size) ?? 1)))
   }
+}
+
+/**
+ * Rows that attend a key by themselves in the time in which a group attends it: staging a key takes as long as one row and a half of up to four
+ * heads, and so does each tile of 16 pairs of a member and a head. H100, 64 rows of 2,048 shared keys: groups of 4, 8 and 16 rows took 38, 24 and 22 us, rows
+ * by themselves 52 to 54.
+ */
+function attendedTogether (members: number, group: number): number {
+  return 6 / Math.max(4, group) * (1 + Math.ceil(members * group / 16))
 }
 
 /** The smallest parts that are no more than `most`, or whole prefixes. */

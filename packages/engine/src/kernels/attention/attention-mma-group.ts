@@ -1,179 +1,194 @@
 import { defineKernel } from '../define-kernel.ts'
 import { unroll } from '../unroll.ts'
 import { attentionOverrides } from './attention-order.ts'
-import { attentionMmaPrelude, attentionMmaRun, columnOf, stageFloats, storeWeights } from './attention-mma.ts'
+import { attentionMmaPrelude, attentionMmaRun } from './attention-mma.ts'
 
 export interface AttentionMmaGroupShape {
   readonly headDim: number
   /** Query heads per KV head, at most 16. */
   readonly group: number
-  /** Subgroups of a workgroup: each attends the same keys for 16 columns of its own, pairs of a member and a query head. */
+  /** Subgroups of a workgroup, at most four: each attends the same keys for 16 rows of its own, pairs of a member and a query head. */
   readonly subgroups: number
   readonly capped: boolean
   readonly subgroup: 32
 }
 
-/** Query tokens whose heads are the columns of one tile. */
-function tileMembers (group: number): number {
-  return Math.floor(16 / group)
+/** Query tokens that a workgroup takes: those whose heads all find rows. */
+export function attentionMmaGroupMembers ({ group, subgroups }: AttentionMmaGroupShape): number {
+  return Math.floor(16 * subgroups / group)
 }
 
-/** Query tokens that a workgroup takes. */
-export function attentionMmaGroupMembers ({ group, subgroups }: AttentionMmaGroupShape): number {
-  return subgroups * tileMembers(group)
-}
+/** Keys staged at a time. Queries pass through the memory of keys and values first, 16 a subgroup: there is room for four subgroups. */
+const STAGED_KEYS = attentionMmaRun
 
 /** Bytes of workgroup memory a group kernel takes. */
-export function attentionMmaGroupBytes ({ headDim, group, subgroups }: AttentionMmaGroupShape): number {
-  return subgroups * (4 * stageFloats(headDim) + 32 * 24 * 2 + 16 * (headDim + 8) * 2 + tileMembers(group) * (group * 8 + 12)) + 4
+export function attentionMmaGroupBytes ({ headDim, subgroups }: AttentionMmaGroupShape): number {
+  const keys = STAGED_KEYS
+  return 2 * keys * (headDim + 8) * 2 + subgroups * 16 * (keys + 8) * 6 + 4
 }
 
 /**
  * Attention of single query tokens over keys that lie in the same blocks for all of them, on tensor cores, one workgroup per (group
  * record, KV head): partial results (o, m, l) for attention_merge, beside those of each token's own keys (attention-vector.ts).
  *
- * q `[token][query head][D]` f16, scaled: members lie anywhere, so their queries are gathered in workgroup memory, whose type keeps
- * matrices of halves at multiples of 16 bytes. Keys and values are read straight from storage; what one subgroup has
- * read, the others find in the cache. Prefixes are whole runs of 32 keys and every key is visible: nothing is masked without a window.
- * Columns past the last member repeat it and are not stored; subgroups without a member load nothing.
+ * q `[token][query head][D]` f16, scaled: members lie anywhere, so their queries are gathered through workgroup memory. Rows are pairs of
+ * a member and a query head, one behind the other, so that a tile has no gaps whatever the group. Keys and values are staged as in
+ * attention-mma-tile.ts, by loads of 16 bytes, the next ones under way while the present ones are multiplied. Prefixes are whole runs of
+ * 32 keys, and every key is visible unless there is a window. Rows past the last member repeat it and are not stored; subgroups
+ * without a member multiply nothing.
  *
- * **Softmax** is attention-mma.ts's. Bytes: 4·D a key and KV head for all members, and 4·(D + 2) written a column; operations 4·D a
- * column and key.
+ * **Softmax** is attention-mma.ts's. Bytes: 4·D a key and KV head for all members, and 4·(D + 2) written a row; operations 4·D a
+ * row and key.
  * @see BatchLLM (arXiv 2412.03594), prefix-shared attention
  */
 export function attentionMmaGroup (shape: AttentionMmaGroupShape) {
   const { headDim, group, subgroups, capped, subgroup } = shape
-  const depthTiles = headDim / 16
+  const keys = STAGED_KEYS
   const threads = subgroups * subgroup
-  const inTile = tileMembers(group)
-  const numColumns = inTile * group
-  const columns = Array.from({ length: numColumns }, (_, h) => h)
-  const quads = Array.from({ length: Math.ceil(numColumns / 4) }, (_, n) => n)
-  const upToFour = (n: number, name: string): string => [0, 1, 2, 3].map(a => 4 * n + a < numColumns ? `${name}_${4 * n + a}` : '0.0').join(', ')
-  const scores = (n: number): string => `vec4<f32>(${[0, 1, 2, 3].map(a => `stage[row + ${4 * n + a}u]`).join(', ')})`
+  const vectors = headDim / 8
+  const pitch = vectors + 1
+  const scorePitch = keys + 8
+  const weightPitch = keys / 8 + 1
+  const keyTiles = keys / 16
+  const depthTiles = headDim / 16
+  // A lane owns every other run of 8 scores of its row, its neighbour the rest.
+  const perLane = keys / 16
+  const at = (run: number, part: number): string => `row * ${scorePitch / 4}u + ${4 * run + part}u + half * 2u`
+  const loads = Math.ceil(keys * vectors / threads)
+  const pieces = (line: (n: number) => string): string => unroll(loads, n =>
+    `{ let e = thread + ${n * threads}u; ${(n + 1) * threads > keys * vectors ? `if (e < ${keys * vectors}u) { ${line(n)} }` : line(n)} }`)
+  const load = (start: string): string => pieces(n => `
+      let from_key = key_vector(table, min(${start} + e / ${vectors}u, part.end - 1u), head) + e % ${vectors}u;
+      next_k_${n} = kv[from_key];
+      next_v_${n} = kv[from_key + value_offset()];`)
+  // Accumulators pass through the subgroup's scores, as many columns at a time as fit.
+  const outTilesAtOnce = Math.min(depthTiles, keyTiles)
+  const outRounds = Array.from({ length: Math.ceil(depthTiles / outTilesAtOnce) }, (_, round) =>
+    Array.from({ length: Math.min(outTilesAtOnce, depthTiles - round * outTilesAtOnce) }, (_, n) => round * outTilesAtOnce + n))
+  const storeRound = (round: readonly number[]): string => round.map((d, n) => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * n}u, out_${d}, ${scorePitch / 4}u);`).join('\n')
   return defineKernel({
     name: `attention_mma_group_d${headDim}_g${group}_n${subgroups}${capped ? '_capped' : ''}`,
     bindings: { q: 'read', kv: 'read', step: 'read', partial_out: 'read_write', partial_max_sum: 'read_write' },
     overrides: attentionOverrides,
     wgsl: `
-// o, m, l of up to ${subgroups * inTile} query tokens over keys that they share, on tensor cores; generated by attention-mma-group.ts
+// o, m, l of up to ${attentionMmaGroupMembers(shape)} query tokens over keys that they share, on tensor cores; generated by attention-mma-group.ts
 ${attentionMmaPrelude(headDim)}
 @group(0) @binding(0) var<storage, read> q: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> kv: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> step: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read_write> partial_out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> partial_out: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> partial_max_sum: array<vec2<f32>>;
 const GROUP = ${group}u;
-const IN_TILE = ${inTile}u;    // members of a subgroup
-const COLUMNS = ${numColumns}u;
-const STAGE = ${stageFloats(headDim)}u;
-const SCORE_PITCH = 20u;   // f32 of a key's scores
-const WEIGHT_PITCH = 3u;   // vec4<u32> of a key's weights
-const QUERY_PITCH = HALVES + 1u;
-var<workgroup> weights: array<vec4<u32>, ${subgroups * 32 * 3}>;
-var<workgroup> stage: array<f32, ${subgroups * stageFloats(headDim)}>;    // [subgroup], scores [key][column] and then outputs [column][D]
-var<workgroup> queries: array<vec4<u32>, ${subgroups * 16 * (headDim / 8 + 1)}>;    // [subgroup][column][D]
-var<workgroup> max_sum: array<vec2<f32>, ${subgroups * numColumns}>;
-var<workgroup> token_rows: array<u32, ${subgroups * inTile}>;
-var<workgroup> partials: array<u32, ${subgroups * inTile}>;
-var<workgroup> unseen: array<u32, ${subgroups * inTile}>;    // keys before a member's window
+const KEYS = ${keys}u;
+// Keys, then values; before them queries, row by row. A vector type, since matrices of halves are loaded from addresses that are multiples of 16.
+var<workgroup> tiles: array<vec4<u32>, ${2 * keys * pitch}>;
+var<workgroup> scores: array<vec4<f32>, ${subgroups * 16 * scorePitch / 4}>;
+var<workgroup> weights: array<vec4<u32>, ${subgroups * 16 * weightPitch}>;
 var<workgroup> exceeded: atomic<u32>;
+
+/** The member that a workgroup's row belongs to, the last one for rows past it. */
+fn member_record(part: GroupRecord, pair: u32) -> SingleRecord {
+  return single_record(part.first_single + min(pair / GROUP, part.count - 1u));
+}
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   if (wg.x >= num_groups()) { return; }
   let head = wg.y;
   let part = group_record(wg.x);
-  var start = part.start;
+  var begin = part.start;
   if (WINDOW > 0u) {
     var hidden = part.end;
     for (var n = 0u; n < part.count; n++) { hidden = min(hidden, window_start(single_record(part.first_single + n).context - 1u)); }
     if (hidden >= part.end) { return; }
-    start = max(start, hidden / ${attentionMmaRun}u * ${attentionMmaRun}u);
+    begin = max(begin, hidden / ${attentionMmaRun}u * ${attentionMmaRun}u);
   }
-  for (var n = thread; n < ${subgroups * inTile}u; n += ${threads}u) {
-    let record = single_record(part.first_single + min(n, part.count - 1u));
-    token_rows[n] = record.token_row;
-    partials[n] = record.partial + part.start / group_keys();
-    unseen[n] = window_start(record.context - 1u);
-  }
-  if (thread == 0u) { atomicStore(&exceeded, 0u); }
-  workgroupBarrier();
+  let table = single_record(part.first_single).table;
+  ${unroll(loads, n => `var next_k_${n}: vec4<u32>; var next_v_${n}: vec4<u32>;`)}
+  ${load('begin')}
   for (var i = thread; i < ${subgroups * 16}u * HALVES; i += ${threads}u) {
-    let column = i / HALVES;
-    let h = min(column % 16u, COLUMNS - 1u);
-    let token_row = token_rows[column / 16u * IN_TILE + h / GROUP];
-    queries[column * QUERY_PITCH + i % HALVES] = q[((token_row * NUM_KV_HEADS + head) * GROUP + h % GROUP) * HALVES + i % HALVES];
+    let pair = min(i / HALVES, part.count * GROUP - 1u);
+    tiles[i / HALVES * ${pitch}u + i % HALVES] = q[((member_record(part, pair).token_row * NUM_KV_HEADS + head) * GROUP + pair % GROUP) * HALVES + i % HALVES];
   }
-  workgroupBarrier();
   let sg = thread / ${subgroup}u;
   let lane = thread % ${subgroup}u;
-  let busy = sg * IN_TILE < part.count;
-  let table = single_record(part.first_single).table;
-  ${unroll(depthTiles, d => `let q_${d} = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&queries, sg * 16u * QUERY_PITCH + ${2 * d}u, QUERY_PITCH);
+  let row = lane / 2u;
+  let half = lane % 2u;
+  let pair = sg * 16u + row;
+  let record = member_record(part, pair);
+  let hidden = window_start(record.context - 1u);
+  let busy = sg * 16u < part.count * GROUP;
+  let my_scores = sg * ${16 * scorePitch / 4}u;
+  let my_weights = sg * ${16 * weightPitch}u;
+  var reference = UNSET;
+  var sum = 0.0;
+  if (thread == 0u) { atomicStore(&exceeded, 0u); }
+  workgroupBarrier();
+  ${unroll(depthTiles, d => `let q_${d} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tiles, sg * ${16 * pitch}u + ${2 * d}u, ${pitch}u);
   var out_${d}: subgroup_matrix_result<f32, 16, 16>;`)}
-  ${columns.map(h => `var reference_${h} = UNSET; var sum_${h} = 0.0;`).join('\n  ')}
-  let mine = sg * STAGE;
-  let my_weights = sg * ${32 * 3}u;
-  weights[my_weights + lane * WEIGHT_PITCH] = vec4<u32>(0u);
-  weights[my_weights + lane * WEIGHT_PITCH + 1u] = vec4<u32>(0u);
-  for (var j = start; j < part.end; j += ${attentionMmaRun}u) {
-    ${unroll(2, n => `let at_${n} = key_vector(table, j + ${16 * n}u, head);`)}
+  for (var start = begin; start < part.end; start += KEYS) {
+    workgroupBarrier();
+    ${pieces(n => `
+      tiles[e / ${vectors}u * ${pitch}u + e % ${vectors}u] = next_k_${n};
+      tiles[${keys * pitch}u + e / ${vectors}u * ${pitch}u + e % ${vectors}u] = next_v_${n};`)}
+    workgroupBarrier();
+    // Past the end the last key is read again, and its weight is zero.
+    if (start + KEYS < part.end) { ${load('start + KEYS')} }
     if (busy) {
-      ${unroll(2, n => `var s_${n} = subgroup_matrix_result<f32, 16, 16>(0.0);`)}
-      ${unroll(depthTiles, d => unroll(2, n => `let k_${n}_${d} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&kv, at_${n} + ${2 * d}u, HALVES);`))}
-      ${unroll(depthTiles, d => unroll(2, n => `s_${n} = subgroupMatrixMultiplyAccumulate(k_${n}_${d}, q_${d}, s_${n});`))}
-      ${unroll(2, n => `subgroupMatrixStore<row_major>(&stage, mine + ${16 * n}u * SCORE_PITCH, s_${n}, SCORE_PITCH);`)}
+      ${unroll(keyTiles, j => `var s_${j}: subgroup_matrix_result<f32, 16, 16> = subgroup_matrix_result<f32, 16, 16>(0.0);`)}
+      ${unroll(depthTiles, d => unroll(keyTiles, j => `s_${j} = subgroupMatrixMultiplyAccumulate(q_${d}, subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tiles, ${16 * j * pitch + 2 * d}u, ${pitch}u), s_${j});`))}
+      ${unroll(keyTiles, j => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * j}u, s_${j}, ${scorePitch / 4}u);`)}
     }
     workgroupBarrier();
-    let row = mine + lane * SCORE_PITCH;
-    ${quads.map(n => `var p_${n} = select(vec4<f32>(LOWEST), ${capped ? `capped(${scores(n)})` : scores(n)}, busy);`).join('\n    ')}
-    if (WINDOW > 0u) {
-      ${quads.map(n => `p_${n} = select(vec4<f32>(LOWEST), p_${n}, vec4<u32>(j + lane) >= vec4<u32>(${[0, 1, 2, 3].map(a => `unseen[sg * IN_TILE + ${Math.floor(Math.min(4 * n + a, numColumns - 1) / group)}u]`).join(', ')}));`).join('\n      ')}
-    }
-    if (subgroupAny(${columns.map(h => `${columnOf(h)} > reference_${h} + HEADROOM`).join(' || ')})) { atomicStore(&exceeded, j + 1u); }
-    if (workgroupUniformLoad(&exceeded) == j + 1u) {
-      ${columns.map(h => `let top_${h} = subgroupMax(${columnOf(h)});
-      let raised_${h} = select(reference_${h}, top_${h}, top_${h} > reference_${h} + HEADROOM);
-      let keep_${h} = select(exp(reference_${h} - raised_${h}), 1.0, raised_${h} == reference_${h});
-      reference_${h} = raised_${h};
-      sum_${h} *= keep_${h};`).join('\n      ')}
-      if (j > start) {
+    let visible = select(0u, min(part.end - start, KEYS), busy);
+    let unseen = max(hidden, start) - start;
+    var top = LOWEST;
+    ${unroll(perLane, c => unroll(2, n => `var p_${c}_${n} = scores[my_scores + ${at(c, n)}];
+    ${capped ? `p_${c}_${n} = capped(p_${c}_${n});` : ''}
+    p_${c}_${n} = seen(p_${c}_${n}, ${16 * c + 4 * n}u + half * 8u, unseen, visible);
+    top = max(top, max(max(p_${c}_${n}.x, p_${c}_${n}.y), max(p_${c}_${n}.z, p_${c}_${n}.w)));`))}
+    if (subgroupAny(top > reference + HEADROOM)) { atomicStore(&exceeded, start + 1u); }
+    if (workgroupUniformLoad(&exceeded) == start + 1u) {
+      top = max(top, subgroupShuffleXor(top, 1u));
+      let raised = select(reference, top, top > reference + HEADROOM);
+      let keep = select(exp(reference - raised), 1.0, raised == reference);
+      reference = raised;
+      sum *= keep;
+      if (start > begin) {
+        ${outRounds.map(round => `
         workgroupBarrier();
-        ${unroll(depthTiles, d => `subgroupMatrixStore<col_major>(&stage, mine + ${16 * d}u, out_${d}, ${headDim}u);`)}
+        ${storeRound(round)}
         workgroupBarrier();
-        for (var d = lane; d < ${headDim}u; d += ${subgroup}u) {
-          ${columns.map(h => `stage[mine + ${h * headDim}u + d] *= keep_${h};`).join('\n          ')}
-        }
+        ${unroll(round.length, c => unroll(2, n => `scores[my_scores + ${at(c, n)}] *= keep;`))}
         workgroupBarrier();
-        ${unroll(depthTiles, d => `out_${d} = subgroupMatrixLoad<subgroup_matrix_result<f32, 16, 16>, col_major>(&stage, mine + ${16 * d}u, ${headDim}u);`)}
+        ${round.map((d, n) => `out_${d} = subgroupMatrixLoad<subgroup_matrix_result<f32, 16, 16>, row_major>(&scores, my_scores + ${4 * n}u, ${scorePitch / 4}u);`).join('\n')}`).join('\n')}
       }
     }
-    ${quads.map(n => `p_${n} = exp(p_${n} - vec4<f32>(${upToFour(n, 'reference')}));`).join('\n    ')}
-    ${columns.map(h => `sum_${h} += ${columnOf(h)};`).join(' ')}
-    ${storeWeights(numColumns, 'my_weights + lane * WEIGHT_PITCH')}
+    ${unroll(perLane, c => `{
+      let p_0 = exp(p_${c}_0 - reference);
+      let p_1 = exp(p_${c}_1 - reference);
+      sum += ((p_0.x + p_0.y) + (p_0.z + p_0.w)) + ((p_1.x + p_1.y) + (p_1.z + p_1.w));
+      weights[my_weights + row * ${weightPitch}u + ${2 * c}u + half] = vec4<u32>(pack2x16float(p_0.xy), pack2x16float(p_0.zw), pack2x16float(p_1.xy), pack2x16float(p_1.zw));
+    }`)}
     workgroupBarrier();
     if (busy) {
-      ${unroll(2, n => `let w_${n} = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, row_major>(&weights, my_weights + ${16 * n}u * WEIGHT_PITCH, WEIGHT_PITCH);
-      ${unroll(depthTiles, d => `out_${d} = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, col_major>(&kv, at_${n} + value_offset() + ${2 * d}u, HALVES), w_${n}, out_${d});`)}`)}
+      ${unroll(keyTiles, j => `{
+        let w = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&weights, my_weights + ${2 * j}u, ${weightPitch}u);
+        ${unroll(depthTiles, d => `out_${d} = subgroupMatrixMultiplyAccumulate(w, subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, row_major>(&tiles, ${keys * pitch + 16 * j * pitch + 2 * d}u, ${pitch}u), out_${d});`)}
+      }`)}
     }
   }
+  let total = sum + subgroupShuffleXor(sum, 1u);
+  let stored = pair < part.count * GROUP;
+  let to = ((record.partial + part.start / group_keys()) * NUM_KV_HEADS + head) * GROUP + pair % GROUP;
+  ${outRounds.map(round => `
   workgroupBarrier();
-  ${unroll(depthTiles, d => `subgroupMatrixStore<col_major>(&stage, mine + ${16 * d}u, out_${d}, ${headDim}u);`)}
-  ${columns.map(h => `let total_${h} = subgroupAdd(sum_${h});`).join('\n  ')}
-  if (lane == 0u) {
-    ${columns.map(h => `max_sum[sg * COLUMNS + ${h}u] = vec2<f32>(reference_${h}, total_${h});`).join('\n    ')}
-  }
+  ${storeRound(round)}
   workgroupBarrier();
-  for (var i = lane; i < COLUMNS * ${headDim}u; i += ${subgroup}u) {
-    let h = i / ${headDim}u;
-    let member = sg * IN_TILE + h / GROUP;
-    if (member < part.count) {
-      let at = (partials[member] * NUM_KV_HEADS + head) * GROUP + h % GROUP;
-      partial_out[at * ${headDim}u + i % ${headDim}u] = stage[mine + i];
-      if (i % ${headDim}u == 0u) { partial_max_sum[at] = max_sum[sg * COLUMNS + h]; }
-    }
-  }
+  if (stored) {
+    ${unroll(round.length, c => unroll(2, n => `partial_out[to * ${headDim / 4}u + ${4 * (round[0] ?? 0) + 4 * c + n}u + half * 2u] = scores[my_scores + ${at(c, n)}];`))}
+  }`).join('\n')}
+  if (stored && half == 0u) { partial_max_sum[to] = vec2<f32>(reference, total); }
 }
 `
   })

@@ -43,23 +43,5 @@ fn seen(s: vec4<f32>, j: u32, unseen: u32, visible: u32) -> vec4<f32> {
 `
 }
 
-/** What splits and prefixes are multiples of: keys a subgroup attends at a time where queries are the columns of a tile, one a lane, and a multiple of what it does elsewhere. */
+/** What splits and prefixes are multiples of: keys that are staged at a time, or a multiple of what a subgroup attends at a time. */
 export const attentionMmaRun = 32
-
-/** A subgroup's f32 in workgroup memory there: scores of 32 keys, rows of 20, and later its outputs. */
-export function stageFloats (headDim: number): number {
-  return Math.max(32 * 20, 16 * headDim)
-}
-
-/** A lane's score or weight of column h: components of vectors p_0 and on. */
-export function columnOf (h: number): string {
-  return `p_${h >> 2}.${'xyzw'[h & 3] ?? ''}`
-}
-
-/** The statements that store a lane's weights of `columns` columns as a row of f16 from `at` on; those past them are zero, and of the second vector written only if it has any. */
-export function storeWeights (columns: number, at: string): string {
-  const weight = (h: number): string => h < columns ? columnOf(h) : '0.0'
-  const pair = (h: number): string => `pack2x16float(vec2<f32>(${weight(h)}, ${weight(h + 1)}))`
-  const vector = (h: number): string => `vec4<u32>(${[0, 2, 4, 6].map(n => pair(h + n)).join(', ')})`
-  return `weights[${at}] = ${vector(0)};${columns > 8 ? `\n    weights[${at} + 1u] = ${vector(8)};` : ''}`
-}

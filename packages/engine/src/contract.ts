@@ -78,7 +78,7 @@ export interface ForwardBatch {
   readonly swapOuts?: readonly KVBlockSwap[]
   /**
    * Blocks to fill from host memory, after the swap-outs and before the moves; absent: none. The result of the step that filled a slot
-   * must have come before; a slot has been read when `execute` returns, and may be filled again by the next step.
+   * must have come before; the next step may fill it again. Many blocks take a while, and steps that are handed over meanwhile wait.
    */
   readonly swapIns?: readonly KVBlockSwap[]
 }
@@ -105,7 +105,10 @@ export interface StepResult {
   readonly deviceSeconds: number
   /** Host time spent encoding and submitting. Seconds. */
   readonly hostSeconds: number
-  /** What the step's swaps took of the device's time, waiting for the host included; absent: it had none. Not in `deviceSeconds`. Seconds. */
+  /**
+   * What the step's swaps took of the device's time, waiting for the host included, or of the submitting thread's where that is more;
+   * absent: it had none. Not in `deviceSeconds`. Seconds.
+   */
   readonly swapSeconds?: number | undefined
 }
 

@@ -91,7 +91,7 @@ export interface EngineReport {
   /** What the files ask for beside their weights and do not get, in a few words each; mostly nothing. */
   readonly notes: readonly string[]
   readonly kvCacheBytes: number
-  /** Host memory taken for blocks of preempted sequences. */
+  /** Host memory taken for blocks of preempted sequences, and for their way back. */
   readonly swapSpaceBytes: number
   readonly loadSeconds: number
 }

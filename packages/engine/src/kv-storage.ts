@@ -97,10 +97,10 @@ export class KVStorage {
     for (const [i, layer] of this.layers.entries()) encoder.copyBufferToBuffer(layer, block * bytes, to, placeOf(i) * bytes, count * bytes)
   }
 
-  /** Queues the same copies the other way, from memory that may be used for something else at once. */
-  write (queue: GPUQueue, block: number, count: number, from: ArrayBuffer, placeOf: (layer: number) => number): void {
+  /** The same copies the other way. */
+  encodeCopyIn (encoder: GPUCommandEncoder, block: number, count: number, from: GPUBuffer, placeOf: (layer: number) => number): void {
     const bytes = this.#blockBytes
-    for (const [i, layer] of this.layers.entries()) queue.writeBuffer(layer, block * bytes, from, placeOf(i) * bytes, count * bytes)
+    for (const [i, layer] of this.layers.entries()) encoder.copyBufferToBuffer(from, placeOf(i) * bytes, layer, block * bytes, count * bytes)
   }
 
   /** Copies blocks in every layer, before the step computes. */

@@ -1,5 +1,6 @@
 import type { ForwardBatch, HostTier, ModelRunner, RunnerLimits, ScoredToken, SampledToken, StepResult, TokenHistory, TokenLogprob } from './contract.ts'
 import type { GpuDevice } from './device/gpu-device.ts'
+import { InOrder } from './device/in-order.ts'
 import { LossWatch } from './device/loss-watch.ts'
 import { ReadbackRing } from './device/readback.ts'
 import { StepEstimate } from './device/step-estimate.ts'
@@ -10,7 +11,7 @@ import { CommandList } from './kernels/command-list.ts'
 import type { KVStorage } from './kv-storage.ts'
 import type { KVSwap } from './kv-swap.ts'
 import type { ActivationBuffers } from './layers/activation-buffers.ts'
-import type { StepPacker, StepShape } from './step-inputs.ts'
+import type { StepInputs, StepPacker, StepShape } from './step-inputs.ts'
 import { resultWords } from './step-inputs.ts'
 import { StepTimer } from './device/step-timer.ts'
 
@@ -22,6 +23,20 @@ const MAX_LISTS = 256
 interface RecordedStep {
   readonly list: CommandList
   readonly estimate: StepEstimate
+}
+
+/** A step on its way. */
+interface SubmittedStep {
+  /** Of its results, at the beginning of `data`; its timestamps follow. */
+  readonly bytes: number
+  /** Comes when all that the step computes and copies has. */
+  readonly data: Promise<ArrayBuffer>
+  readonly swap: KVSwap | undefined
+  /** Milliseconds for which the thread was busy: altogether, and until its swaps were submitted. */
+  readonly hostMs: number
+  readonly swapHostMs: number
+  readonly startedAt: number
+  readonly submittedAt: number
 }
 
 export interface RunnerParts {
@@ -38,7 +53,8 @@ export interface RunnerParts {
 
 /**
  * Runs steps on one device: pack, one upload, one pass, one submit, one small readback. Steps with swaps submit these first. `execute` encodes and submits before it
- * returns its promise, so a second batch may be handed over while the first one runs.
+ * returns its promise, so a second batch may be handed over while the first one runs. Only a step with more to swap in than upload buffers
+ * hold is submitted later, and what comes after it waits its turn.
  */
 export class GpuModelRunner implements ModelRunner {
   readonly limits: RunnerLimits
@@ -48,6 +64,7 @@ export class GpuModelRunner implements ModelRunner {
   readonly #recorded = new Map<string, RecordedStep>()
   readonly #readback: ReadbackRing
   readonly #timer: StepTimer
+  readonly #order = new InOrder()
   readonly #loss: LossWatch
 
   constructor (parts: RunnerParts) {
@@ -60,14 +77,62 @@ export class GpuModelRunner implements ModelRunner {
 
   /** @throws InvalidBatchError, DeviceLostError */
   async execute (batch: ForwardBatch): Promise<StepResult> {
-    const started = performance.now()
+    const submitting = this.#order.run(() => this.#swapAndSubmit(batch))
+    const step = submitting instanceof Promise ? await this.#loss.orLost(submitting) : submitting
+    const data = await step.data
+    const problem = this.#parts.device.takeErrors()[0]
+    if (problem !== undefined) throw new DeviceLostError({ reason: 'error', message: problem })
+    const secondsSince = (ms: number): number => (performance.now() - ms) / 1000
+    const result = {
+      ...readResults(batch, new Uint32Array(data, 0, step.bytes / 4)),
+      deviceSeconds: batch.sequences.length === 0 ? 0 : this.#timer.seconds(data, step.bytes) ?? secondsSince(step.submittedAt),
+      hostSeconds: step.hostMs / 1000
+    }
+    if (step.swap === undefined) return result
+    // Without timestamps, the step counts as if it had done nothing else: too long, which costs nobody a wait.
+    const swapSeconds = step.swap.seconds(data, step.bytes + StepTimer.bytes) ?? secondsSince(step.startedAt)
+    return { ...result, swapSeconds: Math.max(swapSeconds, step.swapHostMs / 1000) }
+  }
+
+  /**
+   * Runs a batch's kernels one by one and times them: for benches, never between steps that are in flight. What it samples is
+   * written to the batch's state rows as usual and not reported.
+   * @throws InvalidBatchError; UnsupportedModelError where the adapter has no timestamps
+   */
+  async profile (batch: ForwardBatch): Promise<KernelTime[]> {
+    const { device, packer, buffers } = this.#parts
+    if (!device.capabilities.timestamps) throw new UnsupportedModelError({ field: 'profile', value: true, supported: 'adapters with timestamp queries' })
+    const { shape, words } = packer.pack(batch)
+    device.queue.writeBuffer(buffers.step, 0, words)
+    return await profileList(device, this.#record(shape).list)
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    await this.#parts.device[Symbol.asyncDispose]()
+  }
+
+  /** Not at once where swaps wait for the device. @throws InvalidBatchError, DeviceLostError */
+  #swapAndSubmit (batch: ForwardBatch): SubmittedStep | Promise<SubmittedStep> {
+    const startedAt = performance.now()
     if (this.#loss.error !== undefined) throw this.#loss.error
-    const { device, packer, buffers, kv } = this.#parts
-    const packed = batch.sequences.length === 0 ? undefined : packer.pack(batch)
+    const packed = batch.sequences.length === 0 ? undefined : this.#parts.packer.pack(batch)
     const swap = this.#swapOf(batch)
     const readback = this.#readback.take()
     if (readback === undefined) throw new InvalidBatchError({ step: batch.step, problem: `${MAX_IN_FLIGHT} batches are already in flight` })
-    swap?.submit(batch)
+    const checkedAt = performance.now()
+    const swapping = swap?.submit(batch)
+    const submit = (freeMs: number): SubmittedStep => {
+      const swapHostMs = performance.now() - checkedAt - freeMs
+      const submitted = this.#submit(batch, packed, swap, readback)
+      const submittedAt = performance.now()
+      return { ...submitted, swap, startedAt, swapHostMs, submittedAt, hostMs: submittedAt - startedAt - freeMs }
+    }
+    return swapping === undefined ? submit(0) : swapping.then(submit)
+  }
+
+  /** Submits all but the swaps, and has the results read. */
+  #submit (batch: ForwardBatch, packed: StepInputs | undefined, swap: KVSwap | undefined, readback: GPUBuffer): Pick<SubmittedStep, 'bytes' | 'data'> {
+    const { device, buffers, kv } = this.#parts
     if (packed !== undefined) device.queue.writeBuffer(buffers.step, 0, packed.words)
     for (const sequence of batch.sequences) {
       if (sequence.history !== undefined) this.#writeHistory(sequence.stateRow, sequence.history)
@@ -90,38 +155,14 @@ export class GpuModelRunner implements ModelRunner {
     }
     swap?.resolve(encoder, batch.step, readback, bytes + StepTimer.bytes)
     device.queue.submit([encoder.finish()])
-    const submitted = performance.now()
     const arrival = swap?.arrival(batch.swapOuts ?? [])
     // Where a step only copies, and has no timestamps, nothing that is read waits for it.
     const done = packed === undefined ? device.queue.onSubmittedWorkDone() : undefined
-    const [data] = await this.#loss.orLost(Promise.all([this.#readback.read(readback, bytes + 2 * StepTimer.bytes, estimate), arrival, done]))
-    const problem = device.takeErrors()[0]
-    if (problem !== undefined) throw new DeviceLostError({ reason: 'error', message: problem })
-    const result = {
-      ...readResults(batch, new Uint32Array(data, 0, bytes / 4)),
-      deviceSeconds: packed === undefined ? 0 : this.#timer.seconds(data, bytes) ?? (performance.now() - submitted) / 1000,
-      hostSeconds: (submitted - started) / 1000
-    }
-    if (swap === undefined) return result
-    // Without timestamps, the step counts as if it had done nothing else: too long, which costs nobody a wait.
-    return { ...result, swapSeconds: swap.seconds(data, bytes + StepTimer.bytes) ?? (performance.now() - started) / 1000 }
-  }
-
-  /**
-   * Runs a batch's kernels one by one and times them: for benches, never between steps that are in flight. What it samples is
-   * written to the batch's state rows as usual and not reported.
-   * @throws InvalidBatchError; UnsupportedModelError where the adapter has no timestamps
-   */
-  async profile (batch: ForwardBatch): Promise<KernelTime[]> {
-    const { device, packer, buffers } = this.#parts
-    if (!device.capabilities.timestamps) throw new UnsupportedModelError({ field: 'profile', value: true, supported: 'adapters with timestamp queries' })
-    const { shape, words } = packer.pack(batch)
-    device.queue.writeBuffer(buffers.step, 0, words)
-    return await profileList(device, this.#record(shape).list)
-  }
-
-  async [Symbol.asyncDispose] (): Promise<void> {
-    await this.#parts.device[Symbol.asyncDispose]()
+    const all = this.#loss.orLost(Promise.all([this.#readback.read(readback, bytes + 2 * StepTimer.bytes, estimate), arrival, done]))
+    const data = all.then(([read]) => read)
+    // Who waits for a step that was late may have heard of a loss before it was submitted.
+    data.catch(() => {})
+    return { bytes, data }
   }
 
   /** What does the batch's swaps; undefined when it has none. @throws InvalidBatchError */

@@ -16,7 +16,8 @@ export interface LostWork {
 
 /**
  * Chooses what is faster for a sequence that is preempted: copying its blocks to the host and back, or computing them again. Both are
- * device time, since there is one queue, and both are estimated from what recent steps took. As long as either is unknown: computing.
+ * device time, since there is one queue (copying is the submitting thread's where that is busy for longer), and both are estimated from what
+ * recent steps took. As long as either is unknown: computing.
  */
 export class SwapOrRecompute {
   readonly #mode: PreemptionMode

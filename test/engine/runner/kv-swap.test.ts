@@ -6,6 +6,11 @@ import { greedy } from './sequence-driver.ts'
 const gpu = await openForTest('tiny-llama', { swapSpaceBytes: 64 << 20 })
 // Validated: whether a buffer may be mapped, submitted and read when it is, is Dawn's to say.
 const checked = await openForTest('tiny-llama', { swapSpaceBytes: 64 << 20, debug: true })
+// Six groups and one upload buffer, sixteen groups and two: a group is 16 blocks of 24 KiB.
+const GROUP_BYTES = 16 * (24 << 10)
+const oneUpload = await openForTest('tiny-llama', { swapSpaceBytes: 7 * GROUP_BYTES, debug: true })
+const twoUploads = await openForTest('tiny-llama', { swapSpaceBytes: 18 * GROUP_BYTES, debug: true })
+const ended = await openForTest('tiny-llama', { swapSpaceBytes: 7 * GROUP_BYTES })
 const none = await openForTest('tiny-llama')
 
 const prompt = Array.from({ length: 70 }, (_, i) => (i * 37) % 300)
@@ -57,8 +62,9 @@ async function undisturbed (steps: Steps): Promise<readonly SampledToken[]> {
 engineTest('a sequence goes on to the bit after its blocks were in host memory and somebody else in their place', checked, async (t, { runner, report }) => {
   t.match(runner.hostTier, { groupSize: 16 })
   t.ok((runner.hostTier?.blockSeconds ?? 0) > 0, `${runner.hostTier?.blockSeconds} s for a block`)
-  t.equal(report.swapSpaceBytes % ((runner.hostTier?.numSlots ?? 0) || 1), 0)
-  t.ok(report.swapSpaceBytes > 0 && report.swapSpaceBytes <= 64 << 20)
+  const slotBytes = (runner.hostTier?.numSlots ?? 0) * report.kvCacheBytes / runner.limits.numKVBlocks
+  t.ok(slotBytes > 0 && slotBytes < report.swapSpaceBytes, 'upload buffers count')
+  t.ok(report.swapSpaceBytes <= 64 << 20)
   const steps = new Steps(runner)
   const expected = await undisturbed(steps)
   const first = (await steps.run([aForward({})])).sampled[0]
@@ -90,6 +96,58 @@ engineTest('slots serve one swap after the other, also when nobody comes back fo
     await steps.run([], { swapIns: swaps(blocks, 0) })
     t.same((await steps.run([aForward({ tokens: [expected[0]?.token ?? -1], startPosition: 70 })])).sampled[0], expected[1])
   }
+})
+
+const PLACES = [0, 15, 4, 9, 2]
+/** Slots for five blocks in `numGroups` groups: apart within a group, its first and last ones among them where there are several. */
+const spread = (from: readonly number[], numGroups: number): KVBlockSwap[] => from.map((block, i) => ({
+  block: blockId(block),
+  slot: hostSlot(16 * (i % numGroups) + (PLACES[Math.floor(i / numGroups)] ?? 0))
+}))
+
+for (const { engine, numUploads, numSlots } of [{ engine: oneUpload, numUploads: 1, numSlots: 6 * 16 }, { engine: twoUploads, numUploads: 2, numSlots: 16 * 16 }]) {
+  engineTest(`swap-ins of fewer and of more groups than ${numUploads} upload buffers come before the steps behind them, which are handed over at once`, engine, async (t, { runner }) => {
+    t.equal(runner.hostTier?.numSlots, numSlots)
+    const steps = new Steps(runner)
+    const expected = await undisturbed(steps)
+    for (const numGroups of [1, 2, 3, 4, 5]) {
+      await steps.run([aForward({})])
+      await steps.run([overwriting], { swapOuts: spread(blocks, numGroups) })
+      const token = expected[0]?.token ?? -1
+      const second = steps.run([aForward({ tokens: [token], startPosition: 70, blockTable: elsewhere })], { swapIns: spread(elsewhere, numGroups) })
+      const third = steps.run([aForward({ tokens: undefined, startPosition: 71, blockTable: elsewhere })])
+      // Into the slots that are being read, from blocks that are being filled; and from there into others.
+      const out = steps.run([overwriting], { swapOuts: spread(elsewhere, numGroups) })
+      t.same((await second).sampled[0], expected[1], `${numGroups} groups`)
+      t.ok(((await second).swapSeconds ?? 0) > 0)
+      t.same((await third).sampled[0], expected[2])
+      await out
+      const again = steps.run([], { swapIns: spread(blocks, numGroups) })
+      const fourth = steps.run([aForward({ tokens: [expected[1]?.token ?? -1], startPosition: 71 })])
+      t.ok(((await again).swapSeconds ?? 0) > 0)
+      t.same((await fourth).sampled[0], expected[2])
+    }
+  })
+}
+
+engineTest('what is refused behind a swap-in that waits leaves those before and behind it alone', oneUpload, async (t, { runner }) => {
+  const steps = new Steps(runner)
+  const expected = await undisturbed(steps)
+  await steps.run([aForward({})])
+  await steps.run([overwriting], { swapOuts: spread(blocks, 3) })
+  const second = steps.run([aForward({ tokens: [expected[0]?.token ?? -1], startPosition: 70 })], { swapIns: spread(blocks, 3) })
+  const refused = steps.run([aForward({})], { swapIns: spread(blocks, 3) })
+  const third = steps.run([aForward({ tokens: undefined, startPosition: 71 })])
+  await t.rejects(refused, { code: 'ENGINE_INVALID_BATCH', message: /has not reached the host/ })
+  t.same([(await second).sampled[0], (await third).sampled[0]], [expected[1], expected[2]])
+})
+
+engineTest('an engine that ends while a swap-in waits fails that step and those behind it', ended, async (t, { runner }) => {
+  const steps = new Steps(runner)
+  await steps.run([overwriting], { swapOuts: spread(blocks, 5) })
+  const outcomes = Promise.allSettled([steps.run([aForward({})], { swapIns: spread(blocks, 5) }), steps.run([aForward({})])])
+  await runner[Symbol.asyncDispose]()
+  t.same((await outcomes).map(({ status }) => status), ['rejected', 'rejected'])
 })
 
 engineTest('swaps that break the contract are refused, and the engine goes on', gpu, async (t, { runner }) => {

@@ -1,0 +1,50 @@
+import { mappableBuffers } from './mappable-buffers.ts'
+
+interface Upload {
+  readonly buffer: GPUBuffer
+  readonly mapped: Promise<void>
+}
+
+/**
+ * Buffers that the host fills and the device copies from, over and over. Each is mapped as soon as the device has done with it.
+ *
+ * A large `queue.writeBuffer` is slow because Dawn finds it new memory each time, in pieces of 4 MiB, which it also clears, and keeps
+ * all but one piece no longer than the device needs them (DynamicUploader.cpp). These have paid for their pages when they are allocated.
+ */
+export class UploadRing {
+  /** Taken from the host. */
+  readonly bytes: number
+  /** In the order in which the device will have done with them. */
+  readonly #free: Upload[]
+
+  private constructor (buffers: readonly GPUBuffer[]) {
+    this.bytes = buffers.reduce((sum, { size }) => sum + size, 0)
+    this.#free = buffers.map(buffer => ({ buffer, mapped: Promise.resolve() }))
+  }
+
+  /** `count` buffers of `size` bytes. @returns undefined when the host does not grant them all */
+  static async allocate (device: GPUDevice, size: number, count: number): Promise<UploadRing | undefined> {
+    const buffers = await mappableBuffers(device, 'write', size, count)
+    if (buffers === undefined) return undefined
+    await Promise.all(buffers.map(async buffer => await buffer.mapAsync(GPUMapMode.WRITE)))
+    return new UploadRing(buffers)
+  }
+
+  /** A mapped buffer with anything in it, or undefined while the device needs all of them. Unmap it, submit its copies, and return it. */
+  take (): GPUBuffer | undefined {
+    return this.#free[0]?.buffer.mapState === 'mapped' ? this.#free.shift()?.buffer : undefined
+  }
+
+  /** Called after the submit. */
+  giveBack (buffer: GPUBuffer): void {
+    const mapped = buffer.mapAsync(GPUMapMode.WRITE)
+    // Nobody may come for it before the device is gone.
+    mapped.catch(() => {})
+    this.#free.push({ buffer, mapped })
+  }
+
+  /** Resolves when one can be taken, if none is out. Rejects when the device is lost. */
+  async next (): Promise<void> {
+    await this.#free[0]?.mapped
+  }
+}

@@ -50,7 +50,7 @@ const DECODES = 24
 const OUT_AT = 8
 const IN_AT = 16
 /** Gaps in which a swap's delay may show: results come up to two steps late. */
-const DELAYED_GAPS = 4
+const DELAYED_GAPS = 5
 const OTHER_CONTEXT = 256
 /** Of the other sequence, so that it decodes as often as is measured. */
 const otherLength = (repeats: number): number => OTHER_CONTEXT + 1 + repeats * DECODES
@@ -136,8 +136,11 @@ function whyNotSwappable (numBlocks: number, numSlots: number): string | undefin
   return numBlocks > numSlots ? `${numBlocks} blocks; host memory has room for ${numSlots}` : undefined
 }
 
-/** What the gaps from a step on are longer than as many others. The gap before a step's result is the one of its index less one. */
+/**
+ * What the gaps from a step's submission on are longer than as many others. With two in flight a step is submitted, and keeps the thread
+ * busy, between the results of the two before it.
+ */
 function delayFrom (gaps: readonly number[], step: number): number {
-  const delayed = gaps.slice(step - 1, step - 1 + DELAYED_GAPS)
+  const delayed = gaps.slice(step - 2, step - 2 + DELAYED_GAPS)
   return delayed.reduce((sum, gap) => sum + gap, 0) - DELAYED_GAPS * median(gaps)
 }

@@ -19,11 +19,13 @@ export interface BatchSummary {
   readonly medianOccupancy: number
   readonly preemptions: number
   readonly seconds: number
+  /** Of them, the device's work. */
+  readonly deviceSeconds: number
   /** Prompt and output tokens together, computed or shared, by second. */
   readonly tokensPerSecond: number
 }
 
-export function summarize ({ name, bestSavedShare }: BatchCase, { policy, seconds, promptTokens, computedPromptTokens, outputTokens, preemptions, stepTokens }: BatchRunResult, budget: number): BatchSummary {
+export function summarize ({ name, bestSavedShare }: BatchCase, { policy, seconds, deviceSeconds, promptTokens, computedPromptTokens, outputTokens, preemptions, stepTokens }: BatchRunResult, budget: number): BatchSummary {
   return {
     name,
     policy,
@@ -33,6 +35,7 @@ export function summarize ({ name, bestSavedShare }: BatchCase, { policy, second
     medianOccupancy: medianBefore(stepTokens) / budget,
     preemptions,
     seconds,
+    deviceSeconds,
     tokensPerSecond: (promptTokens + outputTokens) / seconds
   }
 }
@@ -44,11 +47,11 @@ export function summarize ({ name, bestSavedShare }: BatchCase, { policy, second
 export function batchReportTable (summaries: readonly BatchSummary[], timed: boolean): string {
   const named = summaries.some(({ name }) => name !== '')
   const table = new Table({
-    head: [...named ? ['batch'] : [], 'policy', 'prompt tokens saved', 'of what could be', 'steps', 'median step', 'preemptions', ...timed ? ['s', 'tok/s', 'ratio'] : []],
+    head: [...named ? ['batch'] : [], 'policy', 'prompt tokens saved', 'of what could be', 'steps', 'median step', 'preemptions', ...timed ? ['s', 'device busy', 'tok/s', 'ratio'] : []],
     style: { head: [], border: [] }
   })
-  for (const { name, policy, savedShare, bestSavedShare, steps, medianOccupancy, preemptions, seconds, tokensPerSecond } of summaries) {
-    const times = [seconds.toFixed(1), Math.round(tokensPerSecond).toLocaleString('en'), (tokensPerSecond / (summaries.find(other => other.name === name)?.tokensPerSecond ?? 1)).toFixed(2)]
+  for (const { name, policy, savedShare, bestSavedShare, steps, medianOccupancy, preemptions, seconds, deviceSeconds, tokensPerSecond } of summaries) {
+    const times = [seconds.toFixed(1), percent(deviceSeconds / seconds), Math.round(tokensPerSecond).toLocaleString('en'), (tokensPerSecond / (summaries.find(other => other.name === name)?.tokensPerSecond ?? 1)).toFixed(2)]
     table.push([...named ? [name] : [], policy, percent(savedShare), bestSavedShare > 0 ? percent(savedShare / bestSavedShare) : '-', steps, percent(medianOccupancy), preemptions, ...timed ? times : []])
   }
   const best = [...new Set(summaries.map(({ bestSavedShare }) => percent(bestSavedShare)))].join(', ')

@@ -14,6 +14,8 @@ export const BATCH_POLICIES: readonly BatchPolicy[] = ['arrival', 'order', 'grou
 export interface BatchRunResult {
   readonly policy: BatchPolicy
   readonly seconds: number
+  /** For which the device computed; what is missing of `seconds`, it waited for the host. */
+  readonly deviceSeconds: number
   /** Tokens of all prompts, and those of them that were computed. */
   readonly promptTokens: number
   readonly computedPromptTokens: number
@@ -48,7 +50,7 @@ export async function runBatch ({ policy, prompts, outputTokens, kvBlocks, runne
   const ordered = orderOf(policy, prompts, outputTokens, blockSize)
   const inFlight: Array<{ readonly batch: ForwardBatch, readonly result: Promise<StepResult> }> = []
   const stepTokens: number[] = []
-  let [next, open] = [0, 0]
+  let [next, open, deviceSeconds] = [0, 0, 0]
   const feed = (): void => {
     for (; open < 2 * maxSequences && next < ordered.length; open++) {
       const { index, prefixGroup } = ordered[next++] ?? { index: 0, prefixGroup: undefined }
@@ -76,7 +78,9 @@ export async function runBatch ({ policy, prompts, outputTokens, kvBlocks, runne
       }
       const oldest = inFlight.shift()
       if (oldest === undefined) break
-      for (const { type } of scheduler.complete(oldest.batch, await oldest.result)) if (type === 'finish') open--
+      const result = await oldest.result
+      deviceSeconds += result.deviceSeconds
+      for (const { type } of scheduler.complete(oldest.batch, result)) if (type === 'finish') open--
       onProgress(next - open, prompts.length)
     }
   } finally {
@@ -86,6 +90,7 @@ export async function runBatch ({ policy, prompts, outputTokens, kvBlocks, runne
   return {
     policy,
     seconds: now() - startedAt,
+    deviceSeconds,
     promptTokens: prompts.reduce((sum, { length }) => sum + length, 0),
     computedPromptTokens: promptTokensComputed,
     outputTokens: generatedTokens,

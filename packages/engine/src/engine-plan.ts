@@ -37,7 +37,7 @@ export interface EnginePlan {
   readonly kv: Omit<KVStorageRequest, 'host'>
 }
 
-export type PlanOptions = Pick<EngineOptions, 'dtype' | 'blockSize' | 'kvCacheBytes' | 'maxModelLen' | 'maxSequences' | 'maxBatchedTokens' | 'deterministic' | 'sharedAttention'>
+export type PlanOptions = Pick<EngineOptions, 'dtype' | 'blockSize' | 'kvCacheBytes' | 'maxModelLen' | 'maxSequences' | 'maxBatchedTokens' | 'deterministic' | 'sharedAttention'> & { readonly leastSavedKeys?: number | undefined }
 
 /** What a plan asks of a device, or of what one is assumed to be. */
 export type PlannedDevice = Pick<GpuDevice, 'capabilities'> & { readonly report: Pick<AdapterReport, 'name' | 'subgroupMaxSize'> }
@@ -69,11 +69,12 @@ export function planEngine (config: ModelConfig, options: PlanOptions, device: P
   const planned = planAttention(config, storage, capabilities, { tensorCores, deterministic, blockSize })
   const { sharedAttention = planned.type === 'ordered' } = options
   const attention = sharedAttention ? planned : { ...planned, groups: [] }
+  const groups = groupLayout(attention, config, storage, capabilities)
   const stepLayout = {
     tileTokens: tileTokens(attention),
     split: chooseSplit(attention, config.numKVHeads),
     partialSplits: partialSplits(config, limits, capabilities.maxBindingBytes),
-    groups: groupLayout(attention, config, storage, capabilities)
+    groups: groups === undefined ? undefined : { ...groups, leastSavedKeys: options.leastSavedKeys ?? groups.leastSavedKeys }
   }
   return {
     storage,

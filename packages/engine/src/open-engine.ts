@@ -28,10 +28,12 @@ import { warmUp } from './warm-up.ts'
 import { measuredProducts } from './tuning/measured-products.ts'
 import { quantizationNotes } from './weights/quantized/index.ts'
 
-/** What tests and debugging may change about the device. */
+/** What tests and debugging may change about the device, and about when it is used for what. */
 export interface EngineDebugOptions {
   readonly without?: readonly DisabledFeature[]
   readonly maxBindingBytes?: number
+  /** Sequences attend together as soon as this many keys are saved, instead of where that is faster; see GroupLayout. */
+  readonly leastSavedKeys?: number | undefined
 }
 
 /** What is to be computed, and its files unless it is synthetic. */
@@ -51,9 +53,10 @@ export async function openEngine (options: EngineOptions, debug: EngineDebugOpti
 }
 
 async function openOnDevice (model: Model, options: EngineOptions, debug: EngineDebugOptions, started: number): Promise<GpuEngine> {
-  const device = await GpuDevice.open({ profile: options.debug ? 'debug' : 'production', adapter: options.adapter, ...debug })
+  const { leastSavedKeys, ...limits } = debug
+  const device = await GpuDevice.open({ profile: options.debug ? 'debug' : 'production', adapter: options.adapter, ...limits })
   try {
-    return await openOn(device, model, options, started)
+    return await openOn(device, model, { ...options, leastSavedKeys }, started)
   } catch (error) {
     await device[Symbol.asyncDispose]()
     // bf16 reaches further than f16. What was loaded so far is in the wrong type: start over, on a device without it.
@@ -63,7 +66,7 @@ async function openOnDevice (model: Model, options: EngineOptions, debug: Engine
   }
 }
 
-async function openOn (device: GpuDevice, model: Model, options: EngineOptions, started: number): Promise<GpuEngine> {
+async function openOn (device: GpuDevice, model: Model, options: EngineOptions & Pick<EngineDebugOptions, 'leastSavedKeys'>, started: number): Promise<GpuEngine> {
   const { config } = model
   const plan = planEngine(config, options, device)
   const { storage, activation, layout } = plan

@@ -1,10 +1,11 @@
 import { writeFile } from 'node:fs/promises'
 import { Option } from 'commander'
 import type { Command } from 'commander'
-import type { EngineOptions } from '@daybreak/engine'
 import type { ModelRunner } from '@daybreak/engine/contract'
 import type { CommandContext } from '../../cli/command-context.ts'
 import type { OpenEngineForBench } from '../engine/engine-command.ts'
+import { addEngineFlags, engineOptionsOf } from '../engine/engine-flags.ts'
+import type { EngineFlags } from '../engine/engine-flags.ts'
 import { listOf, numberFrom, oneOf, wholeNumber, wholeNumbers } from '../flag-values.ts'
 import { ProgressLine } from '../progress-line.ts'
 import { batchCases, longestSequence } from './batch-cases.ts'
@@ -17,15 +18,12 @@ import type { BatchPolicy } from './run-batch.ts'
 import { stepPlot } from './step-plot.ts'
 import type { PlottedRun } from './step-plot.ts'
 
-interface BatchFlags extends BatchCaseFlags {
+interface BatchFlags extends BatchCaseFlags, EngineFlags {
   readonly synthetic: string
   readonly dryRun: boolean
   readonly policies: readonly BatchPolicy[]
   readonly maxNumSeqs: number
-  readonly maxNumBatchedTokens: number
-  readonly dtype: EngineOptions['dtype']
   readonly sharedAttention: 'on' | 'off' | 'auto'
-  readonly adapter?: string
   readonly plot?: string
   readonly json: boolean
 }
@@ -36,7 +34,7 @@ const DRY_VOCABULARY = 32_000
 
 /** Adds `bench batch`. */
 export function addBatchCommand (bench: Command, context: CommandContext, open: OpenEngineForBench): void {
-  bench.command('batch')
+  const command = bench.command('batch')
     .description('measure a whole batch of prompts that share beginnings: in order of arrival, in order of groups, and with prefixes computed once')
     .option('--synthetic <shape>', 'random weights of a named shape', 'llama-3.2-1b')
     .option('--dry-run', 'compute nothing: which tokens are saved and how full steps are needs no GPU', false)
@@ -51,12 +49,8 @@ export function addBatchCommand (bench: Command, context: CommandContext, open: 
     .option('--context <tokens>', "the trace's lengths are scaled so that its longest request takes so many tokens", wholeNumber(64, 10_000_000), 8192)
     .option('--kv-blocks <list>', `blocks of the KV cache, the batch run with each; as many as can be had, ${DRY_KV_BLOCKS.toLocaleString('en')} in a dry run`, wholeNumbers(1))
     .option('--max-num-seqs <count>', 'sequences of one step at most', wholeNumber(1, 4096), 256)
-    .option('--max-num-batched-tokens <count>', 'tokens of one step at most', wholeNumber(16, 65_536), 2048)
-    .option('--block-size <tokens>', 'tokens of a KV block', wholeNumber(1, 1024), 16)
-    .option('--dtype <type>', 'storage: auto, f16 or f32', oneOf(['auto', 'f16', 'f32']), 'auto')
     .option('--shared-attention <choice>', 'on, off or auto: whether sequences that begin alike read the keys and values of that beginning once', oneOf(['on', 'off', 'auto']), 'auto')
-    .option('--adapter <name>', "part of the GPU's name")
-    .option('--seed <number>', 'seed of prompts and weights', wholeNumber(0), 0)
+  addEngineFlags(command)
     .option('--plot <file>', 'write tokens per step as an SVG file')
     .option('--json', 'print the result as JSON instead of a table', false)
     .action(async (flags: BatchFlags) => { await runBatchBench(flags, context, open) })
@@ -64,7 +58,7 @@ export function addBatchCommand (bench: Command, context: CommandContext, open: 
 
 async function runBatchBench (flags: BatchFlags, context: CommandContext, open: OpenEngineForBench): Promise<void> {
   const progress = new ProgressLine(context.stderr)
-  const runner = await openRunner(flags, open)
+  const runner = await openRunner(flags, open, { context, progress })
   try {
     const budget = runner.limits.maxBatchedTokens
     const summaries: BatchSummary[] = []
@@ -88,14 +82,19 @@ async function runBatchBench (flags: BatchFlags, context: CommandContext, open: 
   }
 }
 
-async function openRunner (flags: BatchFlags, open: OpenEngineForBench): Promise<ModelRunner> {
-  const { maxNumSeqs: maxSequences, maxNumBatchedTokens: maxBatchedTokens, blockSize, seed, dtype, adapter, sharedAttention } = flags
+async function openRunner (flags: BatchFlags, open: OpenEngineForBench, { context, progress }: { readonly context: CommandContext, readonly progress: ProgressLine }): Promise<ModelRunner> {
+  const { maxNumSeqs: maxSequences, maxNumBatchedTokens: maxBatchedTokens, blockSize, seed, sharedAttention } = flags
   const maxModelLen = longestSequence(flags)
   if (flags.dryRun) {
     return idleRunner({ maxSequences, maxBatchedTokens, maxLogitRows: maxSequences, maxModelLen, blockSize, numKVBlocks: Math.max(...flags.kvBlocks ?? [DRY_KV_BLOCKS]), vocabSize: DRY_VOCABULARY })
   }
   const { engine } = await open({
-    model: { type: 'synthetic', shape: flags.synthetic, seed }, dtype, adapter, debug: false, blockSize, kvCacheBytes: undefined, maxModelLen, maxSequences, maxBatchedTokens, sharedAttention: sharedAttention === 'auto' ? undefined : sharedAttention === 'on', onProgress: () => {}
+    ...engineOptionsOf(flags, context),
+    model: { type: 'synthetic', shape: flags.synthetic, seed },
+    maxModelLen,
+    maxSequences,
+    sharedAttention: sharedAttention === 'auto' ? undefined : sharedAttention === 'on',
+    onProgress: ({ done, total, detail }) => { progress.update(done, total, detail) }
   })
   return engine.runner
 }

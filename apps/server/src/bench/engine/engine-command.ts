@@ -1,39 +1,31 @@
 import { Option } from 'commander'
 import type { Command } from 'commander'
-import type { Engine, EngineOptions, ModelSource } from '@daybreak/engine'
+import type { Engine, EngineOptions } from '@daybreak/engine'
 import { formatByteSize } from '../../cli/byte-size.ts'
 import type { CommandContext } from '../../cli/command-context.ts'
-import { createDownloadDisplay } from '../../cli/download-progress.ts'
-import { kernelCacheFolder } from '../../models/cache/index.ts'
-import { DEFAULT_MODEL, resolveModel } from '../../models/index.ts'
-import { numberFrom, oneOf, wholeNumber, wholeNumbers } from '../flag-values.ts'
+import { numberFrom, wholeNumber, wholeNumbers } from '../flag-values.ts'
 import { ProgressLine } from '../progress-line.ts'
 import { benchEngine } from './bench-engine.ts'
 import type { EngineBenchReport } from './bench-engine.ts'
 import { longestSequence } from './engine-bench-plan.ts'
 import type { EngineBenchPlan } from './engine-bench-plan.ts'
+import { addEngineFlags, addModelFlags, engineOptionsOf, modelOf } from './engine-flags.ts'
+import type { EngineFlags, ModelFlags } from './engine-flags.ts'
 import { engineReportTable } from './engine-report-table.ts'
 import { profileSteps } from './profile-steps.ts'
 import type { StepProfiler, StepProfiles } from './profile-steps.ts'
 import { StepPipeline } from './step-pipeline.ts'
 import { stepProfileTables } from './step-profile-table.ts'
 
-interface EngineFlags {
-  readonly synthetic?: string
-  readonly model?: string
+interface EngineBenchFlags extends EngineFlags, ModelFlags {
   readonly batch: readonly number[]
   readonly context: readonly number[]
   readonly prompt: readonly number[]
   readonly decodeTokens: number
   readonly prefillRepeats: number
   readonly warmupSteps: number
-  readonly maxBatchedTokens: number
-  readonly blockSize: number
-  readonly dtype: EngineOptions['dtype']
   readonly deterministic: boolean
-  readonly adapter?: string
   readonly copyBandwidth?: number
-  readonly seed: number
   readonly profile?: number
   readonly json: boolean
 }
@@ -50,29 +42,22 @@ export type OpenEngineForBench = (options: EngineOptions) => Promise<EngineForBe
 
 /** Adds `bench engine`. */
 export function addEngineCommand (bench: Command, context: CommandContext, open: OpenEngineForBench): void {
-  bench.command('engine')
-    .description('measure prefill and decode of the engine itself, without HTTP')
-    .addOption(new Option('--synthetic <shape>', 'random weights of a named shape, e.g. llama-3.2-1b').conflicts('model'))
-    .option('--model <nameOrDirectory>', `model to load, built-in, owner/name on the Hugging Face Hub, a directory or a .gguf file (default: ${DEFAULT_MODEL})`)
+  const command = addModelFlags(bench.command('engine').description('measure prefill and decode of the engine itself, without HTTP'))
     .option('--batch <counts>', 'sequences that decode together, e.g. 1,8,32', wholeNumbers(1, 65_536), [1, 8, 32])
     .option('--context <tokens>', 'tokens in each sequence when decoding begins, e.g. 512,4096', wholeNumbers(1, 10_000_000), [512])
     .option('--prompt <tokens>', 'prompt lengths to prefill', wholeNumbers(1, 10_000_000), [2048])
     .option('--decode-tokens <count>', 'decode steps to measure', wholeNumber(1, 1_000_000), 128)
     .option('--prefill-repeats <count>', 'prefills to measure', wholeNumber(1, 10_000), 5)
     .option('--warmup-steps <count>', 'decode steps before the measured ones', wholeNumber(0, 10_000), 8)
-    .option('--max-batched-tokens <count>', 'tokens of one step at most', wholeNumber(1, 1_000_000), 2048)
-    .option('--block-size <tokens>', 'tokens of a KV block', wholeNumber(1, 1024), 16)
-    .option('--dtype <type>', 'storage: auto, f16 or f32', oneOf(['auto', 'f16', 'f32']), 'auto')
-    .option('--adapter <name>', "part of the GPU's name")
+  addEngineFlags(command)
     .option('--deterministic', 'only kernels that give a token the same bits in every batch', false)
     .option('--copy-bandwidth <GB/s>', "compare with this instead of the adapter's measured copy bandwidth", numberFrom(0.001))
-    .option('--seed <number>', 'seed of prompts and synthetic weights', wholeNumber(0), 0)
     .addOption(new Option('--profile [steps]', 'then time the kernels of each step measured one by one, so many steps of each (default: 5)').argParser(wholeNumber(1, 1000)).preset('5'))
     .option('--json', 'print the result as JSON instead of a table', false)
-    .action(async (flags: EngineFlags) => { await runEngineBench(flags, context, open) })
+    .action(async (flags: EngineBenchFlags) => { await runEngineBench(flags, context, open) })
 }
 
-async function runEngineBench (flags: EngineFlags, context: CommandContext, open: OpenEngineForBench): Promise<void> {
+async function runEngineBench (flags: EngineBenchFlags, context: CommandContext, open: OpenEngineForBench): Promise<void> {
   const plan: EngineBenchPlan = {
     batches: flags.batch,
     contexts: flags.context,
@@ -85,18 +70,11 @@ async function runEngineBench (flags: EngineFlags, context: CommandContext, open
   const { name, source } = await modelOf(flags, context)
   const progress = new ProgressLine(context.stderr)
   const { engine, copyBandwidth: measuredBandwidth, profiler } = await open({
+    ...engineOptionsOf(flags, context),
     model: source,
-    dtype: flags.dtype,
-    adapter: flags.adapter,
-    debug: false,
-    blockSize: flags.blockSize,
-    kvCacheBytes: undefined,
     maxModelLen: longestSequence(plan),
     maxSequences: Math.max(...flags.batch),
-    maxBatchedTokens: flags.maxBatchedTokens,
     deterministic: flags.deterministic,
-    // As the server does, so that both run the same kernels.
-    tuningFolder: kernelCacheFolder(context.env),
     onProgress: ({ stage, done, total, detail }) => {
       if (stage === 'weights') progress.update(done, total, `${formatByteSize(done)} of weights`)
       else progress.update(done, total, detail)
@@ -123,17 +101,8 @@ async function runEngineBench (flags: EngineFlags, context: CommandContext, open
   }
 }
 
-/** What `--synthetic` or `--model` names; the default model where neither is given. */
-export async function modelOf (flags: Pick<EngineFlags, 'synthetic' | 'model' | 'seed'>, context: CommandContext): Promise<{ readonly name: string, readonly source: ModelSource }> {
-  if (flags.synthetic !== undefined) {
-    return { name: `synthetic ${flags.synthetic}`, source: { type: 'synthetic', shape: flags.synthetic, seed: flags.seed } }
-  }
-  const model = await resolveModel(flags.model ?? DEFAULT_MODEL, { env: context.env, progress: createDownloadDisplay(context.stderr) })
-  return { name: model.id, source: model.source }
-}
-
 /** Everything a number needs beside it to mean something: adapter, driver, dtype, model and settings. */
-function jsonReport (engine: Engine, model: string, flags: EngineFlags, copyBandwidth: number | undefined, report: EngineBenchReport & { readonly profile?: StepProfiles }): object {
+function jsonReport (engine: Engine, model: string, flags: EngineBenchFlags, copyBandwidth: number | undefined, report: EngineBenchReport & { readonly profile?: StepProfiles }): object {
   const { adapter: { name, vendor, architecture, driver, backend, software }, ...about } = engine.report
   const { json: _, ...settings } = flags
   return {

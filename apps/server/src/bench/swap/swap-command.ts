@@ -1,47 +1,31 @@
-import { InvalidArgumentError, Option } from 'commander'
+import { InvalidArgumentError } from 'commander'
 import type { Command } from 'commander'
-import type { EngineOptions } from '@daybreak/engine'
 import { parseByteSize } from '../../cli/byte-size.ts'
 import type { CommandContext } from '../../cli/command-context.ts'
-import { kernelCacheFolder } from '../../models/cache/index.ts'
-import { DEFAULT_MODEL } from '../../models/index.ts'
-import { modelOf } from '../engine/engine-command.ts'
 import type { OpenEngineForBench } from '../engine/engine-command.ts'
+import { addEngineFlags, addModelFlags, engineOptionsOf, modelOf } from '../engine/engine-flags.ts'
+import type { EngineFlags, ModelFlags } from '../engine/engine-flags.ts'
 import { StepPipeline } from '../engine/step-pipeline.ts'
-import { oneOf, wholeNumber, wholeNumbers } from '../flag-values.ts'
+import { wholeNumber, wholeNumbers } from '../flag-values.ts'
 import { ProgressLine } from '../progress-line.ts'
 import { benchSwap, longestSwapped } from './bench-swap.ts'
 import type { SwapBenchPlan } from './bench-swap.ts'
 import { swapReportTable } from './swap-report-table.ts'
 
-interface SwapFlags {
-  readonly synthetic?: string
-  readonly model?: string
+interface SwapFlags extends EngineFlags, ModelFlags {
   readonly context: readonly number[]
   readonly repeats: number
   readonly swapSpace: number
-  readonly maxBatchedTokens: number
-  readonly blockSize: number
-  readonly dtype: EngineOptions['dtype']
-  readonly adapter?: string
-  readonly seed: number
   readonly json: boolean
 }
 
 /** Adds `bench swap`. */
 export function addSwapCommand (bench: Command, context: CommandContext, open: OpenEngineForBench): void {
-  bench.command('swap')
-    .description('compare what a preempted sequence costs: copying its KV blocks to the host and back, or computing it again')
-    .addOption(new Option('--synthetic <shape>', 'random weights of a named shape, e.g. llama-3.2-1b').conflicts('model'))
-    .option('--model <nameOrDirectory>', `model to load, built-in, owner/name on the Hugging Face Hub, a directory or a .gguf file (default: ${DEFAULT_MODEL})`)
+  const command = addModelFlags(bench.command('swap').description('compare what a preempted sequence costs: copying its KV blocks to the host and back, or computing it again'))
     .option('--context <tokens>', 'tokens in the sequence, e.g. 512,4096', wholeNumbers(1, 10_000_000), [512, 2048, 8192])
     .option('--repeats <count>', 'measurements of each; the median counts', wholeNumber(1, 1000), 7)
     .option('--swap-space <size>', 'host memory for KV blocks', byteSize, 4 * 2 ** 30)
-    .option('--max-batched-tokens <count>', 'tokens of one step at most', wholeNumber(1, 1_000_000), 2048)
-    .option('--block-size <tokens>', 'tokens of a KV block', wholeNumber(1, 1024), 16)
-    .option('--dtype <type>', 'storage: auto, f16 or f32', oneOf(['auto', 'f16', 'f32']), 'auto')
-    .option('--adapter <name>', "part of the GPU's name")
-    .option('--seed <number>', 'seed of prompts and synthetic weights', wholeNumber(0), 0)
+  addEngineFlags(command)
     .option('--json', 'print the result as JSON instead of a table', false)
     .action(async (flags: SwapFlags) => { await runSwapBench(flags, context, open) })
 }
@@ -51,18 +35,12 @@ async function runSwapBench (flags: SwapFlags, context: CommandContext, open: Op
   const { name, source } = await modelOf(flags, context)
   const progress = new ProgressLine(context.stderr)
   const { engine } = await open({
+    ...engineOptionsOf(flags, context),
     model: source,
-    dtype: flags.dtype,
-    adapter: flags.adapter,
-    debug: false,
-    blockSize: flags.blockSize,
-    kvCacheBytes: undefined,
     swapSpaceBytes: flags.swapSpace,
     maxModelLen: longestSwapped(plan),
     // The one that is swapped, and another that decodes meanwhile.
     maxSequences: 2,
-    maxBatchedTokens: flags.maxBatchedTokens,
-    tuningFolder: kernelCacheFolder(context.env),
     onProgress: ({ done, total, detail }) => progress.update(done, total, detail)
   })
   try {

@@ -66,7 +66,9 @@ export class KVSwap {
       if (granted === undefined) break
       groups.push(...granted)
     }
-    return groups.length === 0 ? undefined : new KVSwap(device, kv, groupSize, groups, uploads)
+    if (groups.length > 0) return new KVSwap(device, kv, groupSize, groups, uploads)
+    uploads.destroy()
+    return undefined
   }
 
   /** @throws InvalidBatchError when the batch's swaps break the contract */

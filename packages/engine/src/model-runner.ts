@@ -122,6 +122,7 @@ export class GpuModelRunner implements ModelRunner {
     const checkedAt = performance.now()
     const swapping = swap?.submit(batch)
     const submit = (freeMs: number): SubmittedStep => {
+      if (this.#loss.error !== undefined) throw this.#loss.error
       const swapHostMs = performance.now() - checkedAt - freeMs
       const submitted = this.#submit(batch, packed, swap, readback)
       const submittedAt = performance.now()

@@ -27,6 +27,20 @@ t.test('a loss ends every wait under way and all later ones', async t => {
   await t.rejects(watch.orLost(Promise.resolve(7)), loss)
 })
 
+t.test('work that was begun after a loss fails for nobody but who began it', async t => {
+  const lost = deferred()
+  const watch = new LossWatch(lost.promise)
+  lost.resolve(loss)
+  await turn()
+  const unhandled: unknown[] = []
+  const listen = (cause: unknown): void => { unhandled.push(cause) }
+  process.on('unhandledRejection', listen)
+  t.teardown(() => process.off('unhandledRejection', listen))
+  await t.rejects(watch.orLost(turn().then(() => { throw new Error('mapping aborted') })), loss)
+  for (let i = 0; i < 3; i++) await turn()
+  t.strictSame(unhandled, [])
+})
+
 t.test('work that fails just before the loss is reported is blamed on the loss', async t => {
   const lost = deferred()
   const watch = new LossWatch(lost.promise)

@@ -53,3 +53,11 @@ gpuTest('more uploads than there are buffers all arrive, each as it was written'
     t.strictSame(values.filter((value, i) => words.slice(i * SIZE / 4, (i + 1) * SIZE / 4).some(word => word !== value)), [], `${count} buffers`)
   }
 })
+
+gpuTest('whoever waits for a buffer of a device that has gone is told, instead of waiting on', gpu, async t => {
+  const opened = await GpuHarness.open()
+  if ('missing' in opened) throw new Error(opened.missing)
+  const ring = await aRing(opened, 1)
+  opened.device.device.destroy()
+  await t.rejects(ring.next(), { message: /gone/ })
+})

@@ -23,7 +23,11 @@ export class LossWatch {
 
   /** What comes of `work`, or the loss where that comes first. @throws DeviceLostError, or what `work` rejects with */
   async orLost<T> (work: Promise<T>): Promise<T> {
-    if (this.#error !== undefined) throw this.#error
+    if (this.#error !== undefined) {
+      // What was begun all the same fails, too, and nobody else waits for it.
+      work.catch(() => {})
+      throw this.#error
+    }
     return await new Promise<T>((resolve, reject) => {
       this.#waiting.add(reject)
       const settled = (): void => { this.#waiting.delete(reject) }

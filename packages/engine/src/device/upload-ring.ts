@@ -26,8 +26,10 @@ export class UploadRing {
   static async allocate (device: GPUDevice, size: number, count: number): Promise<UploadRing | undefined> {
     const buffers = await mappableBuffers(device, 'write', size, count)
     if (buffers === undefined) return undefined
-    await Promise.all(buffers.map(async buffer => await buffer.mapAsync(GPUMapMode.WRITE)))
-    return new UploadRing(buffers)
+    const mapped = await Promise.allSettled(buffers.map(async buffer => await buffer.mapAsync(GPUMapMode.WRITE)))
+    if (mapped.every(({ status }) => status === 'fulfilled')) return new UploadRing(buffers)
+    for (const buffer of buffers) buffer.destroy()
+    return undefined
   }
 
   /** A mapped buffer with anything in it, or undefined while the device needs all of them. Unmap it, submit its copies, and return it. */
@@ -43,8 +45,14 @@ export class UploadRing {
     this.#free.push({ buffer, mapped })
   }
 
-  /** Resolves when one can be taken, if none is out. Rejects when the device is lost. */
+  /** Resolves when one can be taken; none may be out. @throws Error when the device has gone, which unmaps without a word what was mapped */
   async next (): Promise<void> {
-    await this.#free[0]?.mapped
+    const next = this.#free[0]
+    await next?.mapped
+    if (next?.buffer.mapState !== 'mapped') throw new Error('the device that upload buffers belong to has gone')
+  }
+
+  destroy (): void {
+    for (const { buffer } of this.#free) buffer.destroy()
   }
 }

@@ -5,7 +5,7 @@ import type { PrefixRow, PrefixRule, SharedPrefix } from '../../packages/engine/
 import { SeededRandom } from '../fakes/seeded-random.ts'
 
 const SEED = 20261130
-const rule: PrefixRule = { blockSize: 16, unit: 16, leastMembers: 2, leastKeys: 16 }
+const rule: PrefixRule = { blockSize: 16, unit: 16, leastMembers: 2, leastKeys: 16, rowsSaved: members => members - 1 }
 let unique = 1000
 
 /** A row whose blocks are these and so many of its own. */
@@ -65,6 +65,16 @@ t.test('of nested prefixes those are chosen that save most', async t => {
     [{ members: [0, 1, 2, 3], keys: 480 }], 'one long beginning rather than two that are hardly longer')
   t.strictSame(sharedPrefixes([row(document(1)), row(system), row(document(1)), row(system), row(system)], rule),
     [{ members: [0, 2], keys: 352 }, { members: [1, 3, 4], keys: 32 }], 'what leaves for more leaves the others behind')
+})
+
+t.test('pairs that are no gain do not keep everybody from sharing what all of them have', async t => {
+  const costly: PrefixRule = { ...rule, leastMembers: 4, rowsSaved: members => members - 3 }
+  const pairs = Array.from({ length: 8 }, (_, i) => row([...run(1, 10), ...run(100 + 100 * Math.floor(i / 2), 30)]))
+  t.strictSame(sharedPrefixes(pairs, rule).map(({ members }) => members.length), [2, 2, 2, 2], 'where two are a gain they share all that they have')
+  t.strictSame(sharedPrefixes(pairs, costly), [{ members: run(0, 8), keys: 160 }])
+  const fours = Array.from({ length: 8 }, (_, i) => row([...run(1, 10), ...run(100 + 100 * Math.floor(i / 4), 80)]))
+  t.strictSame(sharedPrefixes(fours, costly).map(({ members, keys }) => [members.length, keys]), [[4, 1440], [4, 1440]], 'one row of each of two documents outweighs five of what all share')
+  t.strictSame(sharedPrefixes(fours.slice(0, 3), costly), [], 'three are none')
 })
 
 t.test(`random tables: what is shared is shared, nobody twice, and no less is saved than by any one level (seed ${SEED})`, async t => {

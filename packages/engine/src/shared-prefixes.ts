@@ -18,6 +18,8 @@ export interface PrefixRule {
   readonly blockSize: number
   /** Shared keys are rounded down to a multiple of this. */
   readonly unit: number
+  /** Of so many rows that attend a key together, those by which that is less work than apart; negative where it is more. */
+  readonly rowsSaved: (members: number) => number
   /** Fewer members or keys are not worth sharing. */
   readonly leastMembers: number
   readonly leastKeys: number
@@ -26,7 +28,7 @@ export interface PrefixRule {
 /** Prefixes chosen below a node of the trie. */
 interface Choice {
   readonly prefixes: readonly SharedPrefix[]
-  /** Keys that are not read again. */
+  /** Keys, one for each row saved. */
   readonly saved: number
   readonly covered: number
 }
@@ -35,7 +37,7 @@ const NOTHING: Choice = { prefixes: [], saved: 0, covered: 0 }
 
 /**
  * Which rows attend which beginning of their keys together. Block tables are compared as they are, physical block by physical block, so
- * that it does not matter why two of them agree. n rows that share d keys save (n − 1)·d of them. One level of sharing is chosen:
+ * that it does not matter why two of them agree. n rows that share d keys save `rowsSaved(n)`·d of them. One level of sharing is chosen:
  * in the trie of block tables, from the leaves up, what has been chosen below a node leaves it when that saves more than the node's
  * keys do for those rows; the others share at the node.
  * @see BatchLLM (arXiv 2412.03594), first-level enlargement. Differs: made for each step and of rows, not once for all prompts
@@ -51,12 +53,13 @@ function choose (rows: readonly PrefixRow[], members: readonly number[], known: 
   const below = branches(rows, members, depth, rule.leastMembers).map(branch => choose(rows, branch, depth + 1, rule))
   const apart = below.reduce(together, NOTHING)
   if (keys < rule.leastKeys) return apart
-  const leaving = below.filter(({ saved, covered }) => saved > covered * keys).reduce(together, NOTHING)
+  const savedHere = (rows: number): number => rule.rowsSaved(rows) * keys
+  const leaving = below.filter(({ saved, covered }) => saved > savedHere(members.length) - savedHere(members.length - covered)).reduce(together, NOTHING)
   const left = new Set(leaving.prefixes.flatMap(prefix => prefix.members))
   const staying = left.size === 0 ? members : members.filter(member => !left.has(member))
   if (staying.length < rule.leastMembers) return apart
-  const here = together(leaving, { prefixes: [{ members: staying, keys }], saved: (staying.length - 1) * keys, covered: staying.length })
-  return here.saved >= apart.saved ? here : apart
+  const here = together(leaving, { prefixes: [{ members: staying, keys }], saved: savedHere(staying.length), covered: staying.length })
+  return here.saved > 0 && here.saved >= apart.saved ? here : apart
 }
 
 function sharedBlocks (rows: readonly PrefixRow[], members: readonly number[], known: number): number {

@@ -9,7 +9,7 @@ export interface GroupLayout {
   readonly unit: number
   readonly leastMembers: number
   readonly leastKeys: number
-  /** Of so many rows that attend a key together, those by which that is less work than apart; a group in which there are none is none. */
+  /** Of so many rows that attend a key together, those by which that is less work than apart; negative where it is more. */
   readonly rowsSaved: (members: number) => number
   /** Fewer keys saved than these, one for each row, over all groups and as a mean over layers, are not worth a dispatch. */
   readonly leastSavedKeys: number
@@ -75,7 +75,7 @@ export function arrangeSingles (sequences: readonly ForwardSequence[], layout: S
 function worthSharing (sequences: readonly ForwardSequence[], lone: readonly Lone[], groups: GroupLayout, blockSize: number): readonly SharedPrefix[] {
   // A row's last block is left out: it is being written.
   const rows = lone.map(({ sequence, context }) => ({ table: sequences[sequence]?.blockTable ?? [], blocks: Math.floor((context - 1) / blockSize) }))
-  const shared = sharedPrefixes(rows, { blockSize, ...groups }).filter(({ members }) => groups.rowsSaved(members.length) > 0)
+  const shared = sharedPrefixes(rows, { blockSize, ...groups })
   const saved = shared.reduce((sum, prefix) => sum + savedKeys(prefix, lone, groups), 0)
   return saved >= groups.leastSavedKeys ? shared : []
 }
@@ -89,18 +89,22 @@ function savedKeys ({ members, keys }: SharedPrefix, lone: readonly Lone[], { wi
   return again * rowsSaved(members.length) / (members.length - 1)
 }
 
-/** Cuts groups into as few as workgroups take, none much smaller than the others. */
+/** As few as `most` allows, none much smaller than the others, and of whole tiles, `least` members each, where that makes them no more. */
+function chunksOf (members: readonly number[], most: number, least: number): ReadonlyArray<readonly number[]> {
+  const count = Math.ceil(members.length / most)
+  const even = Array.from({ length: count + 1 }, (_, chunk) => Math.floor(chunk * members.length / count))
+  const whole = even.map(at => at === members.length ? at : Math.floor(at / least) * least)
+  const bounds = whole.every((at, i) => at - (whole[i - 1] ?? 0) <= most) ? whole : even
+  return bounds.slice(1).map((to, chunk) => members.slice(bounds[chunk], to))
+}
+
+/** Cuts groups into what workgroups take. */
 function divide (shared: readonly SharedPrefix[], groups: GroupLayout | undefined): Division {
   if (groups === undefined || shared.length === 0) return { size: 0, partKeys: 1, chunks: [] }
   const largest = Math.max(...shared.map(({ members }) => members.length))
   const [least = 1] = groups.sizes
   const size = groups.sizes.find(size => size >= largest) ?? groups.sizes.at(-1) ?? least
-  const chunks = shared.flatMap(({ members, keys }) => {
-    const tiles = Math.ceil(members.length / least)
-    const count = Math.ceil(tiles / Math.floor(size / least))
-    const from = (chunk: number): number => Math.floor(chunk * tiles / count) * least
-    return Array.from({ length: count }, (_, chunk) => ({ members: members.slice(from(chunk), from(chunk + 1)), keys }))
-  })
+  const chunks = shared.flatMap(({ members, keys }) => chunksOf(members, size, least).map(chunk => ({ members: chunk, keys })))
   return { size, partKeys: groups.partKeys(size, chunks.map(({ keys }) => keys)), chunks }
 }
 

@@ -4,7 +4,7 @@ import { greedySampling } from './greedy-sampling.ts'
 
 /**
  * Row counts on both sides of every matrix kernel's range: together they dispatch each variant once. Only the tensor-core kernels for
- * more than 512 rows are left out: real drivers compile with the pipeline, and 513 rows would be seconds on a software adapter.
+ * more than 256 rows are left out: real drivers compile with the pipeline, and so many rows would be seconds on a software adapter.
  */
 const ROW_COUNTS = [1, 2, 3, 5, 9, 17, 33, 65, 129]
 

@@ -85,7 +85,7 @@ async function run (runner: ModelRunner, composition: CompositionOptions, work: 
 
 function savedBy ({ sequences }: ForwardBatch): number {
   const rows = sequences.filter(({ tokens }) => tokens === undefined || tokens.length === 1).map(({ blockTable, startPosition }) => ({ table: blockTable, blocks: Math.floor(startPosition / options.blockSize) }))
-  return sharedPrefixes(rows, { blockSize: options.blockSize, unit: 128, leastKeys: 128, leastMembers: 3 }).reduce((sum, { members, keys }) => sum + (members.length - 1) * keys, 0)
+  return sharedPrefixes(rows, { blockSize: options.blockSize, unit: 128, leastKeys: 128, leastMembers: 3, rowsSaved: count => count - 1 }).reduce((sum, { members, keys }) => sum + (members.length - 1) * keys, 0)
 }
 
 /** The first one's prompt is computed before the others come: they find it. */

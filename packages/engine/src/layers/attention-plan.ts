@@ -48,7 +48,7 @@ const OWN_KEYS = 192
  * Subgroups of groups that are worth having side by side. On an H200 four prefixes of 2,048 keys took 23 us in 256 workgroups of four, and 29 in twice
  * as many of half the keys (docs/decisions/2026-11-26-shared-prefix-attention.md).
  */
-export function workgroupSlots (headDim: number): number {
+export function groupSubgroups (headDim: number): number {
   return headDim > 64 ? 512 : 1024
 }
 
@@ -61,7 +61,7 @@ export function tileTokens (plan: AttentionPlan): number {
 export function chooseSplit (plan: AttentionPlan, numKVHeads: number): (singles: number, longest: number) => Split {
   if (plan.type === 'ordered') return () => ({ keys: attentionSplit, subgroups: 1 })
   const most = plan.splits.at(-1)?.subgroups ?? 1
-  // Subgroups that have work in a run of keys.
+  // Subgroups that have work in 32 keys.
   const atOnce = attentionMmaRun / attentionVectorRun(plan.tile)
   return (singles, longest) => {
     const rows = Math.max(1, singles) * numKVHeads
@@ -69,9 +69,10 @@ export function chooseSplit (plan: AttentionPlan, numKVHeads: number): (singles:
     const each = Math.max(1, Math.floor(FULL_SUBGROUPS / rows))
     // A few rows are cut into many workgroups, which have a processor each, and a subgroup for what it attends at a time.
     const alone = rows < 64
-    const wanted = alone ? (runs > 32 ? 4 : atOnce) : Math.min(each, rows <= 128 ? 8 : 4)
-    const subgroups = Math.min(most, powerOfTwo(Math.min(wanted, runs * atOnce)))
-    const splits = !alone && longest <= OWN_KEYS * subgroups ? 1 : Math.min(Math.ceil(runs * atOnce / subgroups), Math.max(1, Math.floor(each / subgroups)))
+    const few = alone && runs <= 32
+    const wanted = alone ? (few ? atOnce : 4) : Math.min(each, rows <= 128 ? 8 : 4)
+    const subgroups = Math.min(most, powerOfTwo(Math.min(wanted, few ? runs * atOnce : runs)))
+    const splits = !alone && longest <= OWN_KEYS * subgroups ? 1 : Math.min(Math.ceil((few ? runs * atOnce : runs) / subgroups), Math.max(1, Math.floor(each / subgroups)))
     return { keys: attentionMmaRun * Math.ceil(runs / splits), subgroups }
   }
 }

@@ -5,29 +5,23 @@ import { attentionMmaGroupMembers } from '../kernels/attention/attention-mma-gro
 import { attentionSplit } from '../kernels/attention/attention-order.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import type { GroupLayout } from '../single-rows.ts'
-import { workgroupSlots } from './attention-plan.ts'
+import { groupSubgroups } from './attention-plan.ts'
 import type { AttentionPlan } from './attention-plan.ts'
 
 /**
- * Fewest keys of a prefix, and of a part of it. Each of 64 columns, four subgroups full, leaves a partial result for every part, which is written
+ * Fewest keys of a prefix, and of a part of it. Each of 64 rows, four subgroups full, leaves a partial result for every part, which is written
  * and read as f32: as many bytes as 128 keys have, once for each member instead of its keys.
  */
 const LEAST_KEYS = 128
-
-/**
- * Two rows already read their prefix once instead of twice. Where FlashAttention pads queries to tiles of 16 and BatchLLM asks for
- * 16 of them, the query heads of a row fill columns of a tile here: four rows of a model with four heads on a KV head fill it.
- */
-const LEAST_MEMBERS = 2
 
 /** Bytes that an H100 reads while it begins another dispatch that depends on the one before: 2 us at 3 TB/s. */
 const DISPATCH_BYTES = 6e6
 
 /**
- * Bytes that single tokens read of keys that others read, too, mostly from a cache and at 5 TB/s, while a group's and a merge's dispatch begin and end: 13 us
+ * Bytes that single tokens read of keys that others read, too, mostly from a cache and at 5 TB/s, while a group's and a merge's dispatch begin and end: 18 us
  * (H100, docs/decisions/2026-11-26-shared-prefix-attention.md).
  */
-const MATRIX_BYTES = 68e6
+const MATRIX_BYTES = 94e6
 
 /** What a plan's groups ask of the packer; undefined where it has none. */
 export function groupLayout (plan: AttentionPlan, config: ModelConfig, storage: StorageType, { software }: DeviceCapabilities): GroupLayout | undefined {
@@ -43,24 +37,28 @@ export function groupLayout (plan: AttentionPlan, config: ModelConfig, storage: 
     return { ...shared, sizes: [queries], unit: attentionSplit, leastMembers: Math.floor(queries / 2) + 1, rowsSaved: members => members - 1, partKeys: () => attentionSplit }
   }
   const subgroups = new Map(plan.groups.map(shape => [attentionMmaGroupMembers(shape), shape.subgroups]))
-  const slots = workgroupSlots(headDim) / numKVHeads
+  const slots = groupSubgroups(headDim) / numKVHeads
+  const most = Math.max(...subgroups.keys())
+  const rowsSaved = (members: number): number => members - attendedTogether(members, most, numHeads / numKVHeads)
   return {
     ...shared,
     sizes: [...subgroups.keys()],
     unit: attentionMmaRun,
-    leastMembers: LEAST_MEMBERS,
-    rowsSaved: members => members - attendedTogether(members, numHeads / numKVHeads),
+    leastMembers: Array.from({ length: most }, (_, i) => i + 1).find(members => rowsSaved(members) > 0) ?? Infinity,
+    rowsSaved,
     partKeys: (size, prefixes) => partKeys(prefixes, Math.floor(slots / (subgroups.get(size) ?? 1)))
   }
 }
 
 /**
- * Rows that attend a key by themselves in the time in which a group attends it: staging a key takes as long as one row and a half of up to four
- * heads, and so does each tile of 16 pairs of a member and a head. H100, 64 rows of 2,048 shared keys: groups of 4, 8 and 16 rows took 38, 24 and 22 us, rows
- * by themselves 52 to 54.
+ * Rows that attend a key by themselves in the time in which workgroups of at most `most` rows attend it: staging a key takes as long as one row and a half
+ * of up to four heads, and so does each tile of 16 pairs of a member and a head. 64 rows of 2,048 shared keys: groups of 4 and 8 rows took 38 and
+ * 24 us (H100), of 16 rows 23 (H200), rows by themselves 52 to 54.
  */
-function attendedTogether (members: number, group: number): number {
-  return 6 / Math.max(4, group) * (1 + Math.ceil(members * group / 16))
+function attendedTogether (members: number, most: number, group: number): number {
+  const chunks = Math.max(1, Math.ceil(members / most))
+  const tiles = Array.from({ length: chunks }, (_, i) => Math.ceil((Math.floor((i + 1) * members / chunks) - Math.floor(i * members / chunks)) * group / 16))
+  return 6 / Math.max(4, group) * tiles.reduce((sum, count) => sum + 1 + count, 0)
 }
 
 /** The smallest parts that are no more than `most`, or whole prefixes. */

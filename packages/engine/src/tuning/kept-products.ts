@@ -41,7 +41,7 @@ export class KeptProducts {
 /** Another driver, kernel or candidate makes another file. */
 function fingerprint ({ name, driver }: Pick<AdapterReport, 'name' | 'driver'>): string {
   const shape = { rowGroups: 1, columnGroups: 1, depthGroups: 2, rowTiles: 1, columnTiles: 2, depth: 32, subgroup: 32, epilogue: 'silu-gate' } as const
-  const kernels = [mmaStaged(shape).wgsl, gemvTiled({ rows: 1, splits: 2, ahead: 2, subgroup: 32, epilogue: 'store' }).wgsl]
+  const kernels = [mmaStaged(shape).wgsl, mmaStaged({ ...shape, depthGroups: 1, epilogue: 'store', parts: 2 }).wgsl, gemvTiled({ rows: 1, splits: 2, ahead: 2, subgroup: 32, epilogue: 'store' }).wgsl]
   return createHash('sha256').update(JSON.stringify([name, driver, kernels, rowRanges(1, true)])).digest('hex').slice(0, 12)
 }
 

@@ -92,8 +92,7 @@ async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape,
     const padded = Math.max(256, mostRows)
     const x = await create('tuned rows', 2 * padded * k)
     await fillWithRandom(gpu, x, 'f16', 1, 1)
-    const sums = parted === true ? Math.max(padded, partSumRows) : padded
-    const [y, bias] = [await create('tuned product', 4 * sums * columns), await create('no bias', 0)]
+    const [y, bias] = [await create('tuned product', 4 * Math.max(padded, partSumRows) * columns), await create('no bias', 0)]
     const choices: ProductChoice[] = []
     for (const range of ranges) {
       const { upTo, measuredRows } = range

@@ -19,7 +19,7 @@ export interface BatchSummary {
   readonly medianOccupancy: number
   readonly preemptions: number
   readonly seconds: number
-  /** Of them, the device's work. */
+  /** Of them, the device's work; more than all of them where the adapter has no timestamps, and steps in flight count twice. */
   readonly deviceSeconds: number
   /** Prompt and output tokens together, computed or shared, by second. */
   readonly tokensPerSecond: number
@@ -51,7 +51,7 @@ export function batchReportTable (summaries: readonly BatchSummary[], timed: boo
     style: { head: [], border: [] }
   })
   for (const { name, policy, savedShare, bestSavedShare, steps, medianOccupancy, preemptions, seconds, deviceSeconds, tokensPerSecond } of summaries) {
-    const times = [seconds.toFixed(1), percent(deviceSeconds / seconds), Math.round(tokensPerSecond).toLocaleString('en'), (tokensPerSecond / (summaries.find(other => other.name === name)?.tokensPerSecond ?? 1)).toFixed(2)]
+    const times = [seconds.toFixed(1), deviceSeconds <= seconds ? percent(deviceSeconds / seconds) : '-', Math.round(tokensPerSecond).toLocaleString('en'), (tokensPerSecond / (summaries.find(other => other.name === name)?.tokensPerSecond ?? 1)).toFixed(2)]
     table.push([...named ? [name] : [], policy, percent(savedShare), bestSavedShare > 0 ? percent(savedShare / bestSavedShare) : '-', steps, percent(medianOccupancy), preemptions, ...timed ? times : []])
   }
   const best = [...new Set(summaries.map(({ bestSavedShare }) => percent(bestSavedShare)))].join(', ')

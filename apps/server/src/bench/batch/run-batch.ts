@@ -14,7 +14,7 @@ export const BATCH_POLICIES: readonly BatchPolicy[] = ['arrival', 'order', 'grou
 export interface BatchRunResult {
   readonly policy: BatchPolicy
   readonly seconds: number
-  /** For which the device computed; what is missing of `seconds`, it waited for the host. */
+  /** For which the device computed; in what is missing of `seconds` it copied, or waited for the host. */
   readonly deviceSeconds: number
   /** Tokens of all prompts, and those of them that were computed. */
   readonly promptTokens: number

@@ -4,19 +4,31 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { bundleTests } from './bundle-tests.mjs'
 import { ensureTestRunner } from './ensure-test-runner.mjs'
 import { TapSummary } from './tap-summary.mjs'
 
 await ensureTestRunner()
 
-const child = spawn('tap', ['run', '--reporter=tap', '--no-color', ...process.argv.slice(2)], {
+const args = process.argv.slice(2)
+const startedAt = performance.now()
+const bundles = mkdtempSync(join(tmpdir(), 'daybreak-test-bundles-'))
+process.on('exit', () => rmSync(bundles, { recursive: true, force: true }))
+// Coverage is of sources.
+const isMeasured = args.includes('--no-disable-coverage')
+if (!isMeasured) await bundleTests(bundles)
+
+const child = spawn('tap', ['run', '--reporter=tap', '--no-color', ...args], {
+  env: isMeasured ? process.env : { ...process.env, DAYBREAK_TEST_BUNDLES: bundles },
   stdio: ['ignore', 'pipe', 'inherit'],
   shell: process.platform === 'win32'
 })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
 
-const startedAt = performance.now()
 const summary = new TapSummary(line => console.log(line))
 const ended = once(child, 'exit')
 for await (const line of createInterface({ input: child.stdout })) summary.push(line)

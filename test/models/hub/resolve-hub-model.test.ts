@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { gitSha1, sha256 } from '../../fakes/fake-hub.ts'
 import { COMMIT, hubFixture, LATER_COMMIT, modelFiles, randomBytes, weights } from './hub-fixture.ts'
+import { sourceFlags } from '../../fakes/source-flags.ts'
 
 const childScript = fileURLToPath(new URL('../../fakes/download-child.ts', import.meta.url))
 const wantedFiles = ['chat_template.jinja', 'chat_template.json', 'config.json', 'generation_config.json', 'model.safetensors', 'special_tokens_map.json', 'tokenizer.json', 'tokenizer_config.json']
@@ -56,7 +57,7 @@ t.test('a model of several shards is what its index names', async t => {
 t.test('a process that is killed in mid-download leaves what the next one needs not ask for again', async t => {
   const { hub, home, resolve } = await hubFixture(t)
   hub.fail(weights, { type: 'hold', afterBytes: 120_000 })
-  const child = spawn(process.execPath, ['--conditions=@daybreak/source', '--import=tsx', childScript, 'some/model', JSON.stringify(hub.env(home))], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [...sourceFlags, childScript, 'some/model', JSON.stringify(hub.env(home))], { stdio: ['ignore', 'pipe', 'inherit'] })
   const exited = once(child, 'exit')
   const small = bytesOf(wantedFiles.filter(name => name !== 'model.safetensors'))
   for await (const line of createInterface({ input: child.stdout })) {
@@ -83,7 +84,7 @@ t.test('who finds another process at the same model says so once, and goes on wh
   const shards = [weights, ...more]
   hub.put('some/shards', { commit: COMMIT, files: { ...texts, 'model.safetensors.index.json': index, ...Object.fromEntries(names.map((name, i) => [name, shards[i] ?? ''])) } })
   for (const shard of shards) hub.fail(shard, { type: 'hold', afterBytes: 60_000 })
-  const child = spawn(process.execPath, ['--conditions=@daybreak/source', '--import=tsx', childScript, 'some/shards', JSON.stringify(hub.env(home))], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [...sourceFlags, childScript, 'some/shards', JSON.stringify(hub.env(home))], { stdio: ['ignore', 'pipe', 'inherit'] })
   const exited = once(child, 'exit')
   const small = bytesOf(wantedFiles.filter(name => name !== 'model.safetensors'))
   await new Promise<void>(resolve => {

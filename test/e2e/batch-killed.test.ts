@@ -5,11 +5,13 @@ import t from 'tap'
 import { scriptedShape } from '../fakes/fake-engine-script.ts'
 import { SeededRandom } from '../fakes/seeded-random.ts'
 import { DaybreakProcess } from './daybreak-process.ts'
-import { answersOf, POLL_MS, submitBatches } from './undisturbed-batches.ts'
+import { answersOf, submitBatches } from './undisturbed-batches.ts'
 
 const MAX_SEQUENCES = 8
 /** So slow that both batches are still there at most of the kills. */
 const STEP_MS = 5
+/** Between looks at how far the batches are: often enough that some servers die while results are published. */
+const POLL_MS = 5
 /** DAYBREAK_TEST_ENGINE=real: daybreak-mini on this machine's adapter, with fewer lines and shorter answers, in place of an engine that has none. */
 const isReal = process.env['DAYBREAK_TEST_ENGINE'] === 'real'
 /** Each costs the start of a server or an engine: more of them are for a longer run, with DAYBREAK_TEST_KILLS=50, or 10 of a real engine. */

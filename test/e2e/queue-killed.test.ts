@@ -7,11 +7,13 @@ import type { FakeEngineScript } from '../fakes/fake-engine-script.ts'
 import { SeededRandom } from '../fakes/seeded-random.ts'
 import { redisTest } from '../server/queue/redis-server.ts'
 import { DaybreakProcess } from './daybreak-process.ts'
-import { answersOf, POLL_MS, submitBatches } from './undisturbed-batches.ts'
+import { answersOf, submitBatches } from './undisturbed-batches.ts'
 
 const program = fileURLToPath(new URL('../fakes/fake-engine-server.ts', import.meta.url))
 /** So slow that the batch is still there when the last of its servers is killed: they take seconds to start. */
 const STEP_MS = 60
+/** Between looks at how far the batches are: two looks see every step. */
+const POLL_MS = STEP_MS / 2
 /** Most of them cost the start of a server: more are for a longer run, with DAYBREAK_TEST_KILLS=50. */
 const numKills = Number(process.env['DAYBREAK_TEST_KILLS'] ?? 5)
 const numLines = 100 * numKills

@@ -5,8 +5,8 @@ import type { Test } from 'tap'
 import { SeededRandom } from '../fakes/seeded-random.ts'
 import type { DaybreakProcess } from './daybreak-process.ts'
 
-/** Between looks at how far a batch is. */
-export const POLL_MS = 5
+/** Between looks at how far a batch is where the moment does not matter: each look costs client and server what ten answers do. */
+const POLL_MS = 50
 
 /** Batches of completions about a few documents each, the same ones for the same seed. */
 export interface BatchesToSubmit {

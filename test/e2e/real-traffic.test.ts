@@ -86,7 +86,7 @@ for (const phase of ['queued', 'prefill', 'decode'] as const) {
     const prompt = phase === 'prefill' ? Array.from({ length: 4_000 }, (_, i) => i % 1_000) : endless.prompt
     const response = await server.post('/v1/completions', { ...endless, prompt, max_tokens: 4_000 }, controller.signal)
     t.equal(response.status, 200)
-    if (phase === 'decode') await response.body?.getReader().read()
+    if (phase === 'decode') await firstToken(response)
     else {
       const held = await server.metricsOnce(metrics => metrics.value(phase === 'queued' ? 'vllm:num_requests_waiting' : 'vllm:num_requests_running') === 1)
       t.ok(held.value('vllm:kv_cache_usage_perc') > 0)
@@ -123,7 +123,16 @@ serverTest('on SIGTERM the server takes nothing new, finishes its streams, and e
 /** A stream that has its first token. */
 async function startedStream (server: DaybreakProcess): Promise<AbortController> {
   const controller = new AbortController()
-  const response = await server.post('/v1/completions', endless, controller.signal)
-  await response.body?.getReader().read()
+  await firstToken(await server.post('/v1/completions', endless, controller.signal))
   return controller
+}
+
+/** Where that takes long, comments that keep the stream alive come before it. */
+async function firstToken ({ body }: Response): Promise<void> {
+  const reader = body?.getReader()
+  for (let text = ''; !text.includes('data: ');) {
+    const { value } = await reader?.read() ?? {}
+    if (value === undefined) throw new Error('the stream has ended without a token')
+    text += Buffer.from(value).toString()
+  }
 }

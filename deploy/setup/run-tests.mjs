@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -14,10 +14,17 @@ import { TapSummary } from './tap-summary.mjs'
 
 await ensureTestRunner()
 
-const args = process.argv.slice(2)
+const args = process.argv.slice(2).flatMap(testsBelow)
 const startedAt = performance.now()
 const bundles = mkdtempSync(join(tmpdir(), 'daybreak-test-bundles-'))
 process.on('exit', () => rmSync(bundles, { recursive: true, force: true }))
+const running = new Set()
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    if (running.size === 0) process.exit(1)
+    for (const child of running) child.kill(signal)
+  })
+}
 // Coverage is of sources.
 const isMeasured = args.includes('--no-disable-coverage')
 if (!isMeasured) await bundleTests(bundles)
@@ -27,7 +34,7 @@ const child = spawn('tap', ['run', '--reporter=tap', '--no-color', ...args], {
   stdio: ['ignore', 'pipe', 'inherit'],
   shell: process.platform === 'win32'
 })
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
+running.add(child)
 
 const summary = new TapSummary(line => console.log(line))
 const ended = once(child, 'exit')
@@ -39,3 +46,9 @@ const failed = summary.failed === 0 && code !== 0 ? 1 : summary.failed
 console.log(`\n${summary.skipped} skipped, ${((performance.now() - startedAt) / 1000).toFixed(1)} s`)
 console.log(`${summary.passed} passed, ${failed} failed`)
 process.exitCode = failed > 0 || summary.passed === 0 ? 1 : 0
+
+/** A folder stands for the tests below it; tap takes files. */
+function testsBelow (arg) {
+  if (arg.startsWith('-') || statSync(arg, { throwIfNoEntry: false })?.isDirectory() !== true) return [arg]
+  return readdirSync(arg, { recursive: true }).filter(file => file.endsWith('.test.ts')).sort().map(file => join(arg, file))
+}

@@ -93,7 +93,7 @@ export class KVSwap {
    * Submits a step's swaps, ahead of all else of that step: copies to the host, then those from it. Slots of swap-ins are free when that
    * is done.
    * @param batch one that has been checked
-   * @returns undefined when it is done. Where swap-ins are more than there are upload buffers, the milliseconds that the thread was free
+   * @returns undefined when it is done. Where swap-ins find too few upload buffers mapped, the milliseconds that the thread was free
    * meanwhile, when it is; nothing else may be submitted until then. Rejects when the device is lost
    */
   submit ({ step, swapOuts = [], swapIns = [] }: ForwardBatch): Promise<number> | undefined {

@@ -53,8 +53,8 @@ export interface RunnerParts {
 
 /**
  * Runs steps on one device: pack, one upload, one pass, one submit, one small readback. Steps with swaps submit these first. `execute` encodes and submits before it
- * returns its promise, so a second batch may be handed over while the first one runs. Only a step with more to swap in than upload buffers
- * hold is submitted later, and what comes after it waits its turn.
+ * returns its promise, so a second batch may be handed over while the first one runs. Only a step whose swap-ins find too few upload
+ * buffers is submitted later, and what comes after it waits its turn.
  */
 export class GpuModelRunner implements ModelRunner {
   readonly limits: RunnerLimits

@@ -1,4 +1,4 @@
-// step_inputs — the layout of the `step` buffer (src/step-inputs.ts writes it): one u32 vector stream, tightly packed, header first.
+// step_inputs — the layout of the `step` buffer (src/step-inputs.ts writes it): one u32 vector stream, header first.
 //   step[0] = number of tokens, single rows, tiles, logit rows
 //   step[1] = number of group records, vector index of the group, tile and logit-row records
 //   step[2] = keys of a group record at most, word index of the bias lists, keys of a split, 0

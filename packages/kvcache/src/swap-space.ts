@@ -25,8 +25,8 @@ interface Transfer { readonly id: SequenceId; readonly swaps: readonly KVBlockSw
  * Host memory's share of the accounting: which sequences are out there, and the transfers.
  *
  * A transfer is first planned, then handed out with the step that does it. One to the host is under way until that step's result has
- * come (`arrived`), and its slots are neither read nor written again before; one to the device has read its slots as soon as it is
- * handed out.
+ * come (`arrived`), and its slots are neither read nor written again before; one to the device reads its slots before any step that is
+ * handed out after it does anything.
  */
 export class SwapSpace {
   readonly #pool: HostPool

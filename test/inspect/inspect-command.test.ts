@@ -63,7 +63,7 @@ t.test('each reason not to fit has its own advice', async t => {
   const cache = await inspect(t, ['daybreak-mini', ...onAssumedGpu('1GiB'), '--kv-cache-memory', '1GiB'])
   t.match(cache.stdout, /\ndoes not fit in 1 GiB: needs .*; try a smaller --kv-cache-memory\n$/)
   const unknown = await inspect(t, ['daybreak-mini', '--no-adapter'])
-  t.match(unknown.stdout, /\nneeds 94\.4 MiB for 1 sequence of 8,192 tokens; --device-memory SIZE says whether that fits/)
+  t.match(unknown.stdout, /\nneeds 94\.5 MiB for 1 sequence of 8,192 tokens; --device-memory SIZE says whether that fits/)
 })
 
 t.test('a mixture of experts tells what of it is active', async t => {

@@ -2,6 +2,7 @@ import { defineKernel } from '../define-kernel.ts'
 import { unroll } from '../unroll.ts'
 import { attentionOverrides } from './attention-order.ts'
 import { attentionMmaPrelude, attentionMmaRun } from './attention-mma.ts'
+import { mmaRows, scorePitch, weightPitch } from './attention-mma-rows.ts'
 
 export interface AttentionMmaGroupShape {
   readonly headDim: number
@@ -47,13 +48,9 @@ export function attentionMmaGroup (shape: AttentionMmaGroupShape) {
   const threads = subgroups * subgroup
   const vectors = headDim / 8
   const pitch = vectors + 1
-  const scorePitch = keys + 8
-  const weightPitch = keys / 8 + 1
+  const rows = mmaRows({ headDim, keys, capped })
   const keyTiles = keys / 16
   const depthTiles = headDim / 16
-  // A lane owns every other run of 8 scores of its row, its neighbour the rest.
-  const perLane = keys / 16
-  const at = (run: number, part: number): string => `row * ${scorePitch / 4}u + ${4 * run + part}u + half * 2u`
   const loads = Math.ceil(keys * vectors / threads)
   const pieces = (line: (n: number) => string): string => unroll(loads, n =>
     `{ let e = thread + ${n * threads}u; ${(n + 1) * threads > keys * vectors ? `if (e < ${keys * vectors}u) { ${line(n)} }` : line(n)} }`)
@@ -61,11 +58,6 @@ export function attentionMmaGroup (shape: AttentionMmaGroupShape) {
       let from_key = key_vector(table, min(${start} + e / ${vectors}u, part.end - 1u), head) + e % ${vectors}u;
       next_k_${n} = kv[from_key];
       next_v_${n} = kv[from_key + value_offset()];`)
-  // Accumulators pass through the subgroup's scores, as many columns at a time as fit.
-  const outTilesAtOnce = Math.min(depthTiles, keyTiles)
-  const outRounds = Array.from({ length: Math.ceil(depthTiles / outTilesAtOnce) }, (_, round) =>
-    Array.from({ length: Math.min(outTilesAtOnce, depthTiles - round * outTilesAtOnce) }, (_, n) => round * outTilesAtOnce + n))
-  const storeRound = (round: readonly number[]): string => round.map((d, n) => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * n}u, out_${d}, ${scorePitch / 4}u);`).join('\n')
   return defineKernel({
     name: `attention_mma_group_d${headDim}_g${group}_n${subgroups}${capped ? '_capped' : ''}`,
     bindings: { q: 'read', kv: 'read', step: 'read', partial_out: 'read_write', partial_max_sum: 'read_write' },
@@ -82,8 +74,8 @@ const GROUP = ${group}u;
 const KEYS = ${keys}u;
 // Keys, then values; before them queries, row by row. A vector type, since matrices of halves are loaded from addresses that are multiples of 16.
 var<workgroup> tiles: array<vec4<u32>, ${2 * keys * pitch}>;
-var<workgroup> scores: array<vec4<f32>, ${subgroups * 16 * scorePitch / 4}>;
-var<workgroup> weights: array<vec4<u32>, ${subgroups * 16 * weightPitch}>;
+var<workgroup> scores: array<vec4<f32>, ${subgroups * 16 * scorePitch(keys)}>;
+var<workgroup> weights: array<vec4<u32>, ${subgroups * 16 * weightPitch(keys)}>;
 var<workgroup> exceeded: atomic<u32>;
 
 /** The member that a workgroup's row belongs to, the last one for rows past it. */
@@ -118,8 +110,8 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   let record = member_record(part, pair);
   let hidden = window_start(record.context - 1u);
   let busy = sg * 16u < part.count * GROUP;
-  let my_scores = sg * ${16 * scorePitch / 4}u;
-  let my_weights = sg * ${16 * weightPitch}u;
+  let my_scores = sg * ${16 * scorePitch(keys)}u;
+  let my_weights = sg * ${16 * weightPitch(keys)}u;
   var reference = UNSET;
   var sum = 0.0;
   if (thread == 0u) { atomicStore(&exceeded, 0u); }
@@ -137,43 +129,16 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     if (busy) {
       ${unroll(keyTiles, j => `var s_${j}: subgroup_matrix_result<f32, 16, 16> = subgroup_matrix_result<f32, 16, 16>(0.0);`)}
       ${unroll(depthTiles, d => unroll(keyTiles, j => `s_${j} = subgroupMatrixMultiplyAccumulate(q_${d}, subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tiles, ${16 * j * pitch + 2 * d}u, ${pitch}u), s_${j});`))}
-      ${unroll(keyTiles, j => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * j}u, s_${j}, ${scorePitch / 4}u);`)}
+      ${unroll(keyTiles, j => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * j}u, s_${j}, ${scorePitch(keys)}u);`)}
     }
     workgroupBarrier();
     let visible = select(0u, min(part.end - start, KEYS), busy);
     let unseen = max(hidden, start) - start;
-    var top = LOWEST;
-    ${unroll(perLane, c => unroll(2, n => `var p_${c}_${n} = scores[my_scores + ${at(c, n)}];
-    ${capped ? `p_${c}_${n} = capped(p_${c}_${n});` : ''}
-    p_${c}_${n} = seen(p_${c}_${n}, ${16 * c + 4 * n}u + half * 8u, unseen, visible);
-    top = max(top, max(max(p_${c}_${n}.x, p_${c}_${n}.y), max(p_${c}_${n}.z, p_${c}_${n}.w)));`))}
-    if (subgroupAny(top > reference + HEADROOM)) { atomicStore(&exceeded, start + 1u); }
-    if (workgroupUniformLoad(&exceeded) == start + 1u) {
-      top = max(top, subgroupShuffleXor(top, 1u));
-      let raised = select(reference, top, top > reference + HEADROOM);
-      let keep = select(exp(reference - raised), 1.0, raised == reference);
-      reference = raised;
-      sum *= keep;
-      if (start > begin) {
-        ${outRounds.map(round => `
-        workgroupBarrier();
-        ${storeRound(round)}
-        workgroupBarrier();
-        ${unroll(round.length, c => unroll(2, n => `scores[my_scores + ${at(c, n)}] *= keep;`))}
-        workgroupBarrier();
-        ${round.map((d, n) => `out_${d} = subgroupMatrixLoad<subgroup_matrix_result<f32, 16, 16>, row_major>(&scores, my_scores + ${4 * n}u, ${scorePitch / 4}u);`).join('\n')}`).join('\n')}
-      }
-    }
-    ${unroll(perLane, c => `{
-      let p_0 = exp(p_${c}_0 - reference);
-      let p_1 = exp(p_${c}_1 - reference);
-      sum += ((p_0.x + p_0.y) + (p_0.z + p_0.w)) + ((p_1.x + p_1.y) + (p_1.z + p_1.w));
-      weights[my_weights + row * ${weightPitch}u + ${2 * c}u + half] = vec4<u32>(pack2x16float(p_0.xy), pack2x16float(p_0.zw), pack2x16float(p_1.xy), pack2x16float(p_1.zw));
-    }`)}
+    ${rows.weigh({ number: 'start + 1u', isLater: 'start > begin' })}
     workgroupBarrier();
     if (busy) {
       ${unroll(keyTiles, j => `{
-        let w = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&weights, my_weights + ${2 * j}u, ${weightPitch}u);
+        let w = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&weights, my_weights + ${2 * j}u, ${weightPitch(keys)}u);
         ${unroll(depthTiles, d => `out_${d} = subgroupMatrixMultiplyAccumulate(w, subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, row_major>(&tiles, ${keys * pitch + 16 * j * pitch + 2 * d}u, ${pitch}u), out_${d});`)}
       }`)}
     }
@@ -181,13 +146,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   let total = sum + subgroupShuffleXor(sum, 1u);
   let stored = pair < part.count * GROUP;
   let to = ((record.partial + part.start / group_keys()) * NUM_KV_HEADS + head) * GROUP + pair % GROUP;
-  ${outRounds.map(round => `
-  workgroupBarrier();
-  ${storeRound(round)}
-  workgroupBarrier();
-  if (stored) {
-    ${unroll(round.length, c => unroll(2, n => `partial_out[to * ${headDim / 4}u + ${4 * (round[0] ?? 0) + 4 * c + n}u + half * 2u] = scores[my_scores + ${at(c, n)}];`))}
-  }`).join('\n')}
+  ${rows.readOut('stored', (tile, value) => unroll(2, n => `partial_out[to * ${headDim / 4}u + ${4 * tile + n}u + half * 2u] = ${value(n)};`))}
   if (stored && half == 0u) { partial_max_sum[to] = vec2<f32>(reference, total); }
 }
 `

@@ -2,6 +2,7 @@ import { defineKernel } from '../define-kernel.ts'
 import { unroll } from '../unroll.ts'
 import { attentionOverrides } from './attention-order.ts'
 import { attentionMmaPrelude } from './attention-mma.ts'
+import { mmaRows, scorePitch, weightPitch } from './attention-mma-rows.ts'
 
 export interface AttentionMmaTileShape {
   readonly headDim: number
@@ -38,19 +39,12 @@ export function attentionMmaTile (shape: AttentionMmaTileShape) {
   const threads = subgroups * subgroup
   const vectors = headDim / 8
   const pitch = vectors + 1
-  const scorePitch = keys + 8
-  const weightPitch = keys / 8 + 1
+  const rows = mmaRows({ headDim, keys, capped })
   const keyTiles = keys / 16
   const depthTiles = headDim / 16
-  const perLane = keys / 16         // runs of 8 scores a lane owns: every other one of a row
-  const at = (run: number, part: number): string => `row * ${scorePitch / 4}u + ${4 * run + part}u + half * 2u`
   const loads = Math.ceil(keys * vectors / threads)
   const pieces = (line: (n: number) => string): string => unroll(loads, n =>
     `{ let e = thread + ${n * threads}u; ${(n + 1) * threads > keys * vectors ? `if (e < ${keys * vectors}u) { ${line(n)} }` : line(n)} }`)
-  // Accumulators pass through the subgroup's scores, as many columns at a time as fit.
-  const outTilesAtOnce = Math.min(depthTiles, keyTiles)
-  const outRounds = Array.from({ length: Math.ceil(depthTiles / outTilesAtOnce) }, (_, round) =>
-    Array.from({ length: Math.min(outTilesAtOnce, depthTiles - round * outTilesAtOnce) }, (_, n) => round * outTilesAtOnce + n))
   return defineKernel({
     name: `attention_mma_tile_d${headDim}_g${group}_q${tokenTiles}_k${keys}${capped ? '_capped' : ''}`,
     bindings: { q: 'read', kv: 'read', step: 'read', y: 'read_write' },
@@ -65,9 +59,9 @@ ${attentionMmaPrelude(headDim)}
 const KEYS = ${keys}u;
 var<workgroup> tile_k: array<vec4<u32>, ${keys * pitch}>;
 var<workgroup> tile_v: array<vec4<u32>, ${keys * pitch}>;
-var<workgroup> scores: array<vec4<f32>, ${subgroups * 16 * scorePitch / 4}>;
+var<workgroup> scores: array<vec4<f32>, ${subgroups * 16 * scorePitch(keys)}>;
 // A vector type, since matrices of halves are loaded from addresses that are multiples of 16.
-var<workgroup> weights: array<vec4<u32>, ${subgroups * 16 * weightPitch}>;
+var<workgroup> weights: array<vec4<u32>, ${subgroups * 16 * weightPitch(keys)}>;
 var<workgroup> exceeded: atomic<u32>;
 
 @compute @workgroup_size(${threads})
@@ -89,8 +83,8 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   let q_at = ((record.first_row + token0) * heads + query_head) * ${headDim}u;
   ${unroll(depthTiles, d => `let q_${d} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&q, q_at + ${16 * d}u, heads * ${headDim}u);
   var out_${d}: subgroup_matrix_result<f32, 16, 16>;`)}
-  let my_scores = sg * ${16 * scorePitch / 4}u;
-  let my_weights = sg * ${16 * weightPitch}u;
+  let my_scores = sg * ${16 * scorePitch(keys)}u;
+  let my_weights = sg * ${16 * weightPitch(keys)}u;
   var reference = UNSET;
   var sum = 0.0;
   if (thread == 0u) { atomicStore(&exceeded, 0u); }
@@ -116,61 +110,26 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     {
       ${unroll(keyTiles, j => `var s_${j}: subgroup_matrix_result<f32, 16, 16> = subgroup_matrix_result<f32, 16, 16>(0.0);`)}
       ${unroll(depthTiles, d => unroll(keyTiles, j => `s_${j} = subgroupMatrixMultiplyAccumulate(q_${d}, subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tile_k, ${16 * j * pitch + 2 * d}u, ${pitch}u), s_${j});`))}
-      ${unroll(keyTiles, j => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * j}u, s_${j}, ${scorePitch / 4}u);`)}
+      ${unroll(keyTiles, j => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * j}u, s_${j}, ${scorePitch(keys)}u);`)}
     }
     workgroupBarrier();
-    // Neighbouring lanes share a row and own every other run of 8 scores of it.
     let visible = min(max(position + 1u, start) - start, KEYS);
     let unseen = max(hidden, start) - start;
-    var top = LOWEST;
-    ${unroll(perLane, c => unroll(2, n => `var p_${c}_${n} = scores[my_scores + ${at(c, n)}];
-    ${capped ? `p_${c}_${n} = capped(p_${c}_${n});` : ''}
-    p_${c}_${n} = seen(p_${c}_${n}, ${16 * c + 4 * n}u + half * 8u, unseen, visible);
-    top = max(top, max(max(p_${c}_${n}.x, p_${c}_${n}.y), max(p_${c}_${n}.z, p_${c}_${n}.w)));`))}
-    if (subgroupAny(top > reference + HEADROOM)) { atomicStore(&exceeded, part + 1u); }
-    if (workgroupUniformLoad(&exceeded) == part + 1u) {
-      // Rare after the first keys: raise the references that are exceeded, and bring what has been summed down to them.
-      top = max(top, subgroupShuffleXor(top, 1u));
-      let raised = select(reference, top, top > reference + HEADROOM);
-      let keep = select(exp(reference - raised), 1.0, raised == reference);
-      reference = raised;
-      sum *= keep;
-      if (part > first) {
-        ${outRounds.map(round => `
-        workgroupBarrier();
-        ${round.map((d, n) => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * n}u, out_${d}, ${scorePitch / 4}u);`).join('\n')}
-        workgroupBarrier();
-        ${unroll(round.length, c => unroll(2, n => `scores[my_scores + ${at(c, n)}] *= keep;`))}
-        workgroupBarrier();
-        ${round.map((d, n) => `out_${d} = subgroupMatrixLoad<subgroup_matrix_result<f32, 16, 16>, row_major>(&scores, my_scores + ${4 * n}u, ${scorePitch / 4}u);`).join('\n')}`).join('\n')}
-      }
-    }
-    ${unroll(perLane, c => `{
-      let p_0 = exp(p_${c}_0 - reference);
-      let p_1 = exp(p_${c}_1 - reference);
-      sum += ((p_0.x + p_0.y) + (p_0.z + p_0.w)) + ((p_1.x + p_1.y) + (p_1.z + p_1.w));
-      weights[my_weights + row * ${weightPitch}u + ${2 * c}u + half] = vec4<u32>(pack2x16float(p_0.xy), pack2x16float(p_0.zw), pack2x16float(p_1.xy), pack2x16float(p_1.zw));
-    }`)}
+    ${rows.weigh({ number: 'part + 1u', isLater: 'part > first' })}
     workgroupBarrier();
     ${unroll(keyTiles, j => `{
-      let w = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&weights, my_weights + ${2 * j}u, ${weightPitch}u);
+      let w = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&weights, my_weights + ${2 * j}u, ${weightPitch(keys)}u);
       ${unroll(depthTiles, d => `out_${d} = subgroupMatrixMultiplyAccumulate(w, subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, row_major>(&tile_v, ${16 * j * pitch + 2 * d}u, ${pitch}u), out_${d});`)}
     }`)}
   }
   let inverse = 1.0 / (sum + subgroupShuffleXor(sum, 1u));
   let token = token0 + row;
-  ${outRounds.map(round => `
-  workgroupBarrier();
-  ${round.map((d, n) => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * n}u, out_${d}, ${scorePitch / 4}u);`).join('\n')}
-  workgroupBarrier();
-  if (token < record.count) {
-    let to = (((record.first_row + token) * heads + query_head) * ${headDim}u + ${16 * (round[0] ?? 0)}u) / 8u;
-    ${unroll(round.length, c => `{
-      let o_0 = scores[my_scores + ${at(c, 0)}] * inverse;
-      let o_1 = scores[my_scores + ${at(c, 1)}] * inverse;
-      y[to + ${2 * c}u + half] = vec4<u32>(pack2x16float(o_0.xy), pack2x16float(o_0.zw), pack2x16float(o_1.xy), pack2x16float(o_1.zw));
+  let to = ((record.first_row + token) * heads + query_head) * ${headDim / 8}u;
+  ${rows.readOut('token < record.count', (tile, value) => `{
+      let o_0 = ${value(0)} * inverse;
+      let o_1 = ${value(1)} * inverse;
+      y[to + ${2 * tile}u + half] = vec4<u32>(pack2x16float(o_0.xy), pack2x16float(o_0.zw), pack2x16float(o_1.xy), pack2x16float(o_1.zw));
     }`)}
-  }`).join('\n')}
 }
 `
   })

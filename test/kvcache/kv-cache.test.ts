@@ -52,6 +52,22 @@ for (const [numTokens, numMatched] of [[4, 0], [5, 4], [8, 4], [9, 8], [12, 8]] 
   })
 }
 
+t.test('what has been matched can be handed to admit, for one sequence or several: each goes on with blocks of its own', async t => {
+  const cache = aCache({ numBlocks: 16 })
+  const tokens = someTokens(9)
+  computed(cache, 'a', tokens)
+  const match = cache.matchPrefix(tokens)
+  for (const [name, own] of [['b', 500], ['c', 600]] as const) {
+    const longer = [...tokens, own, own, own]
+    t.strictSame(cache.admit(seq(name), longer, { match }), { blocks: match.blocks, numTokens: 8 })
+    t.strictSame(cache.blockTable(seq(name)).slice(0, 2), match.blocks)
+    cache.commit(seq(name), longer, 12)
+  }
+  t.equal(cache.stats.hits, 16)
+  for (const own of [500, 600]) t.equal(cache.matchPrefix([...tokens, own, own, own, 0]).numTokens, 12, `the third block of ${own} is found behind the two that are shared`)
+  cache.checkInvariants()
+})
+
 t.test('running sequences share the full blocks that are computed, and nothing beyond them', async t => {
   const cache = aCache()
   const tokens = someTokens(12)

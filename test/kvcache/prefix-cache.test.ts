@@ -12,6 +12,8 @@ t.test('a block is found under the prefix it was inserted behind, and under no o
   cache.insert(first, tokens, 4, blockId(5))
   t.equal(cache.find(cache.root(undefined), tokens, 0)?.block, 3)
   t.equal(cache.find(first, tokens, 4)?.block, 5)
+  t.same(cache.endingWith(blockId(3)), first, 'a block says which prefix it ends')
+  t.throws(() => cache.endingWith(blockId(0)), { code: 'kv_cache_invariant' })
   t.equal(cache.find(cache.root(undefined), tokens, 4), undefined, 'the same tokens at the start are another prefix')
   t.equal(cache.find(first, tokens, 0), undefined)
   t.equal(cache.size, 2)

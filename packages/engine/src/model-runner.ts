@@ -206,23 +206,28 @@ export class GpuModelRunner implements ModelRunner {
 }
 
 /** Result rows in the order StepPacker wrote them: each sequence's scores, then its sample. */
-function readResults (batch: ForwardBatch, words: Uint32Array): Pick<StepResult, 'sampled' | 'scored'> {
+function readResults ({ sequences }: ForwardBatch, words: Uint32Array): Pick<StepResult, 'sampled' | 'scored'> {
   const floats = new Float32Array(words.buffer, 0, words.length)
   const sampled: SampledToken[] = []
-  const scored = new Map<ForwardBatch['sequences'][number]['id'], ScoredToken[]>()
+  const scored = new Map<SampledToken['id'], ScoredToken[]>()
   let at = 0
-  const read = (numTop: number): TokenLogprob & { topLogprobs: TokenLogprob[] } => {
-    const topLogprobs = Array.from({ length: numTop }, (_, i) => ({ token: words[at + 4 + 2 * i] ?? 0, logprob: floats[at + 5 + 2 * i] ?? 0 }))
-    const result = { token: words[at] ?? 0, logprob: floats[at + 1] ?? 0, topLogprobs }
-    at += resultWords
-    return result
-  }
-  for (const { id, scoreTargets, numScoreLogprobs, sampling } of batch.sequences) {
-    if (scoreTargets !== undefined) scored.set(id, scoreTargets.map(() => read(numScoreLogprobs ?? 0)))
-    if (sampling !== undefined) {
-      const result = read(sampling.numLogprobs ?? 0)
-      sampled.push({ id, ...result, topLogprobs: sampling.numLogprobs === undefined ? undefined : result.topLogprobs })
+  for (const { id, scoreTargets, numScoreLogprobs = 0, sampling } of sequences) {
+    if (scoreTargets !== undefined) {
+      scored.set(id, scoreTargets.map(() => {
+        const score = { token: words[at] ?? 0, logprob: floats[at + 1] ?? 0, topLogprobs: topLogprobs(words, floats, at, numScoreLogprobs) }
+        at += resultWords
+        return score
+      }))
     }
+    if (sampling === undefined) continue
+    const { numLogprobs } = sampling
+    sampled.push({ id, token: words[at] ?? 0, logprob: floats[at + 1] ?? 0, topLogprobs: numLogprobs === undefined ? undefined : topLogprobs(words, floats, at, numLogprobs) })
+    at += resultWords
   }
   return { sampled, scored }
+}
+
+/** The alternatives of the result row at a word. */
+function topLogprobs (words: Uint32Array, floats: Float32Array, row: number, count: number): TokenLogprob[] {
+  return Array.from({ length: count }, (_, i) => ({ token: words[row + 4 + 2 * i] ?? 0, logprob: floats[row + 5 + 2 * i] ?? 0 }))
 }

@@ -62,7 +62,11 @@ interface Division { readonly size: number, readonly partKeys: number, readonly 
 
 /** Deals out places and partial results: first to rows that share, group by group, then to the others in their order. */
 export function arrangeSingles (sequences: readonly ForwardSequence[], layout: SingleLayout, blockSize: number): SingleRows {
-  const lone = sequences.flatMap(({ tokens, startPosition }, sequence): Lone[] => (tokens?.length ?? 1) === 1 ? [{ sequence, context: startPosition + 1 }] : [])
+  const lone: Lone[] = []
+  for (let sequence = 0; sequence < sequences.length; sequence++) {
+    const forward = sequences[sequence]
+    if (forward !== undefined && (forward.tokens?.length ?? 1) === 1) lone.push({ sequence, context: forward.startPosition + 1 })
+  }
   let shared = layout.groups === undefined ? [] : worthSharing(sequences, lone, layout.groups, blockSize)
   for (;;) {
     const arranged = deal(sequences.length, lone, divide(shared, layout.groups), layout)
@@ -110,9 +114,10 @@ function divide (shared: readonly SharedPrefix[], groups: GroupLayout | undefine
 
 /** @returns undefined when members of a group find no room */
 function deal (numSequences: number, lone: readonly Lone[], { size, partKeys, chunks }: Division, { split: chooseSplit, partialSplits }: SingleLayout): SingleRows | undefined {
-  const prefixes = new Array<number>(lone.length).fill(0)
+  const prefixes = new Float64Array(lone.length)
   for (const { members, keys } of chunks) for (const member of members) prefixes[member] = keys
-  const longest = lone.reduce((most, { context }, i) => Math.max(most, context - (prefixes[i] ?? 0)), 0)
+  let longest = 0
+  for (let i = 0; i < lone.length; i++) longest = Math.max(longest, (lone[i]?.context ?? 0) - (prefixes[i] ?? 0))
   const split = chooseSplit(lone.length, longest)
   const rows = new Array<SingleRow | undefined>(numSequences).fill(undefined)
   let count = 0
@@ -133,6 +138,6 @@ function deal (numSequences: number, lone: readonly Lone[], { size, partKeys, ch
     groups.push({ first: count, count: members.length, keys })
     for (const member of members) if (!place(lone[member], keys)) return undefined
   }
-  for (const [i, row] of lone.entries()) if (prefixes[i] === 0) place(row, 0)
+  for (let i = 0; i < lone.length; i++) if (prefixes[i] === 0) place(lone[i], 0)
   return { rows, count, split, splits, groups, groupSize: size, groupKeys: partKeys }
 }

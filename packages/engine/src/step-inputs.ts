@@ -1,15 +1,12 @@
+import type { BlockTable } from '@daybreak/kvcache'
+import { checkBatch, checkTable, maxLogitBiases, maxTopLogprobs } from './batch-check.ts'
 import type { ForwardBatch, ForwardSequence, RunnerLimits, SamplingParams } from './contract.ts'
-import { InvalidBatchError } from './errors.ts'
 import { arrangeSingles } from './single-rows.ts'
-import type { RowGroup, SingleLayout } from './single-rows.ts'
+import type { RowGroup, SingleLayout, SingleRow } from './single-rows.ts'
 
-/** Most alternatives a sampled token reports. */
-export const maxTopLogprobs = 20
 /** A result row on the GPU: token, its logprob, two spare words, then (token, logprob) pairs. */
 export const resultWords = 4 + 2 * maxTopLogprobs
 
-/** Most biases a sampled token takes. */
-const maxLogitBiases = 1024
 const HEADER_VECTORS = 3
 /** A token record and, while there are single rows, one of those in two vectors. */
 const PLACE_VECTORS = 3
@@ -46,6 +43,9 @@ export interface StepLayout extends SingleLayout {
   readonly tileTokens: number
 }
 
+/** Where the next sequence's first token, tile, logit row and block go: a token record's number, words, and a word behind the bias lists' beginning. */
+interface Cursors { token: number, tile: number, row: number, table: number, bias: number }
+
 /** True when `sampling` needs the penalty counts of its state row. */
 export function usesPenalties (sampling: SamplingParams): boolean {
   return sampling.presencePenalty !== 0 || sampling.frequencyPenalty !== 0 || sampling.repetitionPenalty !== 1
@@ -57,6 +57,8 @@ export function usesPenalties (sampling: SamplingParams): boolean {
 export class StepPacker {
   readonly #limits: RunnerLimits
   readonly #layout: StepLayout
+  /** By state row: tables never change, and most are the same in the next step. */
+  readonly #checkedTables: Array<BlockTable | undefined> = []
   #words = new Uint32Array(4096)
   #floats = new Float32Array(this.#words.buffer)
 
@@ -82,11 +84,14 @@ export class StepPacker {
 
   /** @throws InvalidBatchError when the batch breaks the contract; nothing has happened then */
   pack (batch: ForwardBatch): StepInputs {
-    const { blockSize } = this.#limits
-    const counts = this.#count(batch)
-    const { rows: singles, count, split, splits, groups, groupSize, groupKeys } = arrangeSingles(batch.sequences, this.#layout, blockSize)
-    const numTiles = batch.sequences.reduce((sum, { tokens }, i) => singles[i] === undefined ? sum + Math.ceil((tokens?.length ?? 1) / this.#layout.tileTokens) : sum, 0)
-    const numGroups = groups.reduce((sum, { keys }) => sum + Math.ceil(keys / groupKeys), 0)
+    const { tileTokens } = this.#layout
+    const counts = checkBatch(batch, this.#limits)
+    const { sequences } = batch
+    const { rows: singles, count, split, splits, groups, groupSize, groupKeys } = arrangeSingles(sequences, this.#layout, this.#limits.blockSize)
+    let numTiles = 0
+    for (let i = 0; i < sequences.length; i++) if (singles[i] === undefined) numTiles += Math.ceil((sequences[i]?.tokens?.length ?? 1) / tileTokens)
+    let numGroups = 0
+    for (const { keys } of groups) numGroups += Math.ceil(keys / groupKeys)
     const groupsAt = HEADER_VECTORS + PLACE_VECTORS * counts.tokens
     const tilesAt = groupsAt + numGroups
     const rowsAt = tilesAt + numTiles
@@ -95,46 +100,18 @@ export class StepPacker {
     const total = Math.ceil((biasAt + counts.biasWords) / 4) * 4
     this.#reserve(total)
     const words = this.#words
-    words.set([
-      counts.tokens, count, numTiles, counts.logitRows,
-      numGroups, groupsAt, tilesAt, rowsAt,
-      groupKeys, biasAt, split.keys, 0
-    ])
+    writeVector(words, 0, counts.tokens, count, numTiles, counts.logitRows)
+    writeVector(words, 4, numGroups, groupsAt, tilesAt, rowsAt)
+    writeVector(words, 8, groupKeys, biasAt, split.keys, 0)
     this.#writeGroups(groupsAt, groups, groupKeys)
-    let token = 0
-    let tile = tilesAt * 4
-    let row = 0
-    let table = tablesAt
-    let bias = 0
-    for (const [at, sequence] of batch.sequences.entries()) {
-      const length = sequence.tokens?.length ?? 1
-      const context = sequence.startPosition + length
-      const firstRow = token
-      for (let i = 0; i < length; i++) {
-        const position = sequence.startPosition + i
-        const block = sequence.blockTable[Math.floor(position / blockSize)] ?? 0
-        words.set([sequence.tokens?.[i] ?? DEVICE_TOKEN, sequence.stateRow, position, block * blockSize + position % blockSize], tokenWord(token++))
-      }
-      const single = singles[at]
-      if (single !== undefined) {
-        words.set([firstRow, table, context, single.partial, single.prefix, 0, 0, 0], tokenWord(single.place) + 4)
-      } else {
-        for (let i = 0; i < length; i += this.#layout.tileTokens) {
-          words.set([firstRow + i, Math.min(this.#layout.tileTokens, length - i), table, sequence.startPosition + i], tile)
-          tile += 4
-        }
-      }
-      sequence.scoreTargets?.forEach((target, i) => this.#writeRow(rowsAt + 4 * row++, firstRow + i, sequence, FLAG_SCORE | FLAG_LOGPROBS, target, context, bias))
-      if (sequence.sampling !== undefined) {
-        const flags = (usesPenalties(sequence.sampling) ? FLAG_PENALTIES : 0) | (sequence.sampling.numLogprobs === undefined ? 0 : FLAG_LOGPROBS)
-        this.#writeRow(rowsAt + 4 * row++, firstRow + length - 1, sequence, flags, 0, context, bias)
-        for (const [id, value] of sequence.sampling.logitBias) {
-          words[biasAt + bias++] = id
-          this.#floats[biasAt + bias++] = value
-        }
-      }
-      const blocks = Math.ceil(context / blockSize)
-      for (let i = 0; i < blocks; i++) words[table++] = sequence.blockTable[i] ?? 0
+    const at: Cursors = { token: 0, tile: 4 * tilesAt, row: 4 * rowsAt, table: tablesAt, bias: 0 }
+    for (let i = 0; i < sequences.length; i++) {
+      const sequence = sequences[i]
+      if (sequence === undefined) continue
+      this.#writeAttention(sequence, singles[i], at)
+      this.#writeRows(sequence, biasAt, at)
+      at.token += sequence.tokens?.length ?? 1
+      this.#writeTable(batch, sequence, at)
     }
     const { tokens, logitRows } = counts
     return {
@@ -147,74 +124,72 @@ export class StepPacker {
     let at = 4 * vector
     for (const { first, count, keys } of groups) {
       for (let start = 0; start < keys; start += groupKeys) {
-        this.#words[at++] = first
-        this.#words[at++] = count
-        this.#words[at++] = start
-        this.#words[at++] = Math.min(start + groupKeys, keys)
+        writeVector(this.#words, at, first, count, start, Math.min(start + groupKeys, keys))
+        at += 4
       }
     }
   }
 
-  #writeRow (vector: number, hiddenRow: number, sequence: ForwardSequence, flags: number, target: number, position: number, bias: number): void {
+  /** A sequence's tokens, and the single row or the tiles as which they attend. */
+  #writeAttention ({ tokens, startPosition, stateRow, blockTable }: ForwardSequence, single: SingleRow | undefined, at: Cursors): void {
     const words = this.#words
-    const floats = this.#floats
-    const sampling = sequence.sampling
-    const at = vector * 4
-    words.fill(0, at, at + 16)
-    words.set([hiddenRow, sequence.stateRow, flags, target], at)
-    if (sampling === undefined || (flags & FLAG_SCORE) !== 0) {
-      words[at + 15] = sequence.numScoreLogprobs ?? 0
+    const { blockSize } = this.#limits
+    const { tileTokens } = this.#layout
+    const length = tokens?.length ?? 1
+    for (let i = 0; i < length; i++) {
+      const position = startPosition + i
+      const block = blockTable[Math.floor(position / blockSize)] ?? 0
+      writeVector(words, tokenWord(at.token + i), tokens?.[i] ?? DEVICE_TOKEN, stateRow, position, block * blockSize + position % blockSize)
+    }
+    if (single !== undefined) {
+      const record = tokenWord(single.place) + 4
+      writeVector(words, record, at.token, at.table, startPosition + length, single.partial)
+      writeVector(words, record + 4, single.prefix, 0, 0, 0)
       return
     }
-    floats.set([sampling.temperature, sampling.topP, sampling.minP], at + 4)
-    words[at + 7] = bias
-    floats.set([sampling.presencePenalty, sampling.frequencyPenalty, sampling.repetitionPenalty], at + 8)
-    words[at + 11] = sampling.logitBias.length
-    words.set([sampling.seed, position, sampling.topK, sampling.numLogprobs ?? 0], at + 12)
+    for (let i = 0; i < length; i += tileTokens) {
+      writeVector(words, at.tile, at.token + i, Math.min(tileTokens, length - i), at.table, startPosition + i)
+      at.tile += 4
+    }
   }
 
-  /** Counts everything and checks the batch against the limits. */
-  #count (batch: ForwardBatch): { tokens: number, logitRows: number, tableWords: number, biasWords: number } {
-    const { blockSize, maxBatchedTokens, maxSequences, maxLogitRows, maxModelLen, numKVBlocks, vocabSize } = this.#limits
-    const refuse = (problem: string): never => { throw new InvalidBatchError({ step: batch.step, problem }) }
-    const counts = { tokens: 0, logitRows: 0, tableWords: 0, biasWords: 0 }
-    const rows = new Set<number>()
-    if (batch.sequences.length > maxSequences) refuse(`${batch.sequences.length} sequences; at most ${maxSequences}`)
-    for (const { from, to } of batch.moves) {
-      if (!(from >= 0 && from < numKVBlocks && to >= 0 && to < numKVBlocks && from !== to)) refuse(`copies block ${from} to ${to} of ${numKVBlocks}`)
-    }
-    for (const sequence of batch.sequences) {
-      const length = sequence.tokens?.length ?? 1
-      const context = sequence.startPosition + length
-      const blocks = Math.ceil(context / blockSize)
-      const logprobs = Math.max(sequence.sampling?.numLogprobs ?? 0, sequence.numScoreLogprobs ?? 0)
-      const biases = sequence.sampling?.logitBias.length ?? 0
-      if (!(sequence.startPosition >= 0)) refuse(`sequence ${sequence.id} starts at ${sequence.startPosition}`)
-      if (length === 0) refuse(`sequence ${sequence.id} computes no token`)
-      if (context > maxModelLen) refuse(`sequence ${sequence.id} reaches ${context} tokens; the model's context is ${maxModelLen}`)
-      if (sequence.blockTable.length < blocks) refuse(`sequence ${sequence.id} needs ${blocks} blocks and has ${sequence.blockTable.length}`)
-      if (!(sequence.stateRow >= 0 && sequence.stateRow < maxSequences)) refuse(`sequence ${sequence.id} has state row ${sequence.stateRow} of ${maxSequences}`)
-      if (rows.has(sequence.stateRow)) refuse(`sequence ${sequence.id} shares state row ${sequence.stateRow}`)
-      rows.add(sequence.stateRow)
-      for (let i = 0; i < blocks; i++) {
-        const block = sequence.blockTable[i] ?? -1
-        if (!(block >= 0 && block < numKVBlocks)) refuse(`sequence ${sequence.id} uses block ${block} of ${numKVBlocks}`)
+  /** A sequence's scores, and then its sample. */
+  #writeRows ({ tokens, startPosition, stateRow, sampling, scoreTargets, numScoreLogprobs }: ForwardSequence, biasAt: number, at: Cursors): void {
+    const words = this.#words
+    const floats = this.#floats
+    const length = tokens?.length ?? 1
+    if (scoreTargets !== undefined) {
+      for (let i = 0; i < scoreTargets.length; i++) {
+        words.fill(0, at.row, at.row + 16)
+        writeVector(words, at.row, at.token + i, stateRow, FLAG_SCORE | FLAG_LOGPROBS, scoreTargets[i] ?? 0)
+        words[at.row + 15] = numScoreLogprobs ?? 0
+        at.row += 16
       }
-      for (const token of sequence.tokens ?? []) if (!(token >= 0 && token < vocabSize)) refuse(`sequence ${sequence.id} has token ${token} of ${vocabSize}`)
-      if ((sequence.scoreTargets?.length ?? 0) > length) refuse(`sequence ${sequence.id} scores more tokens than it computes`)
-      for (const token of sequence.scoreTargets ?? []) if (!(token >= 0 && token < vocabSize)) refuse(`sequence ${sequence.id} scores token ${token} of ${vocabSize}`)
-      // More would overwrite the next row's results, or overflow the step buffer.
-      if (logprobs > maxTopLogprobs) refuse(`sequence ${sequence.id} asks for ${logprobs} logprobs; at most ${maxTopLogprobs}`)
-      if (biases > maxLogitBiases) refuse(`sequence ${sequence.id} has ${biases} biases; at most ${maxLogitBiases}`)
-      for (const [id] of sequence.sampling?.logitBias ?? []) if (!(id >= 0 && id < vocabSize)) refuse(`sequence ${sequence.id} biases token ${id} of ${vocabSize}`)
-      counts.tokens += length
-      counts.logitRows += (sequence.scoreTargets?.length ?? 0) + (sequence.sampling === undefined ? 0 : 1)
-      counts.tableWords += blocks
-      counts.biasWords += 2 * biases
     }
-    if (counts.tokens > maxBatchedTokens) refuse(`${counts.tokens} tokens; at most ${maxBatchedTokens}`)
-    if (counts.logitRows > maxLogitRows) refuse(`${counts.logitRows} logit rows; at most ${maxLogitRows}`)
-    return counts
+    if (sampling === undefined) return
+    const flags = (usesPenalties(sampling) ? FLAG_PENALTIES : 0) | (sampling.numLogprobs === undefined ? 0 : FLAG_LOGPROBS)
+    writeVector(words, at.row, at.token + length - 1, stateRow, flags, 0)
+    writeVector(floats, at.row + 4, sampling.temperature, sampling.topP, sampling.minP, 0)
+    words[at.row + 7] = at.bias
+    writeVector(floats, at.row + 8, sampling.presencePenalty, sampling.frequencyPenalty, sampling.repetitionPenalty, 0)
+    words[at.row + 11] = sampling.logitBias.length
+    writeVector(words, at.row + 12, sampling.seed, startPosition + length, sampling.topK, sampling.numLogprobs ?? 0)
+    at.row += 16
+    for (const [id, value] of sampling.logitBias) {
+      words[biasAt + at.bias++] = id
+      floats[biasAt + at.bias++] = value
+    }
+  }
+
+  #writeTable (batch: ForwardBatch, sequence: ForwardSequence, at: Cursors): void {
+    const { blockTable, tokens, startPosition, stateRow } = sequence
+    if (this.#checkedTables[stateRow] !== blockTable) {
+      checkTable(batch, sequence, this.#limits)
+      this.#checkedTables[stateRow] = blockTable
+    }
+    const blocks = Math.ceil((startPosition + (tokens?.length ?? 1)) / this.#limits.blockSize)
+    this.#words.set(blocks === blockTable.length ? blockTable : blockTable.slice(0, blocks), at.table)
+    at.table += blocks
   }
 
   #reserve (words: number): void {
@@ -222,6 +197,14 @@ export class StepPacker {
     this.#words = new Uint32Array(2 ** Math.ceil(Math.log2(words)))
     this.#floats = new Float32Array(this.#words.buffer)
   }
+}
+
+/** By its elements: an array of them for every record would be most of a step's garbage. */
+function writeVector (words: Uint32Array | Float32Array, at: number, x: number, y: number, z: number, w: number): void {
+  words[at] = x
+  words[at + 1] = y
+  words[at + 2] = z
+  words[at + 3] = w
 }
 
 /** Where token record i begins; single record i lies behind it. */

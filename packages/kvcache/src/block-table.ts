@@ -37,7 +37,7 @@ export function growTable (blocks: SequenceBlocks, numTokens: number, blockSize:
   if (!shared && numNew === 0) return { table, move: undefined }
   const taken = pool.allocate(numNew + (shared ? 1 : 0))
   if (taken === undefined) return undefined
-  if (!shared) return { table: [...table, ...taken], move: undefined }
+  if (!shared) return { table: table.concat(taken), move: undefined }
   const from = elementAt(table, written)
   const to = elementAt(taken, 0)
   const copied = table.map(block => block === from ? to : block)

@@ -9,12 +9,13 @@ import { elementAt } from './element-at.ts'
 import { KVCacheInvariantError } from './errors.ts'
 import { PendingMoves } from './pending-moves.ts'
 import { PrefixCache } from './prefix-cache.ts'
-import type { PrefixNode } from './prefix-cache.ts'
 import { SwapSpace } from './swap-space.ts'
 import type { KVBlockSwap } from './swap-space.ts'
 
 /** Leading blocks another sequence computed, and the tokens in them: always full blocks, never the whole prompt. */
 export interface PrefixMatch { readonly blocks: readonly BlockId[]; readonly numTokens: number }
+
+const NO_MATCH: PrefixMatch = { blocks: [], numTokens: 0 }
 
 export interface AdmitOptions {
   /** Sequences share blocks only with those of the same salt. */
@@ -23,6 +24,8 @@ export interface AdmitOptions {
   readonly reusePrefix?: boolean
   /** Free blocks that must remain for the growth of those already admitted. */
   readonly reserveBlocks?: number
+  /** What `matchPrefix` has just found for these tokens and this salt; absent: it is looked up. */
+  readonly match?: PrefixMatch | undefined
 }
 
 export interface KVCacheStats {
@@ -101,8 +104,18 @@ export class KVCache {
 
   /** What `admit` would reuse; changes nothing. */
   matchPrefix (tokens: readonly TokenId[], salt?: string): PrefixMatch {
-    const { blocks } = this.#match(tokens, salt)
-    return { blocks, numTokens: blocks.length * this.config.blockSize }
+    const { blockSize, prefixCaching } = this.config
+    if (!prefixCaching) return NO_MATCH
+    const blocks: BlockId[] = []
+    let parent = this.#prefixes.root(salt)
+    // All but the last token: at least one must be computed to yield logits.
+    for (let start = 0; start + blockSize < tokens.length; start += blockSize) {
+      const hit = this.#prefixes.find(parent, tokens, start)
+      if (hit === undefined) break
+      blocks.push(hit.block)
+      parent = hit
+    }
+    return { blocks, numTokens: blocks.length * blockSize }
   }
 
   /**
@@ -112,14 +125,13 @@ export class KVCache {
   admit (id: SequenceId, tokens: readonly TokenId[], options: AdmitOptions = {}): PrefixMatch | undefined {
     const { salt, reusePrefix = true, reserveBlocks = 0 } = options
     this.#refuseKnown(id)
-    const match = reusePrefix ? this.#match(tokens, salt) : { blocks: [], prefixes: [] }
+    const match = reusePrefix ? options.match ?? this.matchPrefix(tokens, salt) : NO_MATCH
     if (!this.#take(id, tokens.length, match, salt, reserveBlocks)) return undefined
-    const { blocks } = match
     if (reusePrefix) {
       this.#queries += tokens.length
-      this.#hits += blocks.length * this.config.blockSize
+      this.#hits += match.numTokens
     }
-    return { blocks, numTokens: blocks.length * this.config.blockSize }
+    return match
   }
 
   /** How many blocks `swapOut` would copy for a sequence's first `numTokens`; 0 when it cannot keep them. */
@@ -163,17 +175,15 @@ export class KVCache {
     if (swapped === undefined) throw new KVCacheInvariantError('sequence is not swapped out', { id })
     this.#refuseKnown(id)
     const { salt, numLeft } = swapped
-    const match = this.#match(tokens, salt)
-    const { blocks } = match
-    const numCached = blocks.length
+    const match = this.matchPrefix(tokens, salt)
+    const numCached = match.blocks.length
     if (!this.#take(id, tokens.length, match, salt, reserveBlocks)) return undefined
-    const numMatched = numCached * this.config.blockSize
     if (numCached < numLeft) {
       this.#host.forget(id)
-      return { blocks, numTokens: numMatched }
+      return match
     }
     this.#host.remove(id, this.#sequence(id).table.slice(numCached, blocksFor(swapped.numTokens, this.config.blockSize)))
-    return { blocks, numTokens: Math.max(numMatched, swapped.numTokens) }
+    return { blocks: match.blocks, numTokens: Math.max(match.numTokens, swapped.numTokens) }
   }
 
   /** Gives up what a sequence has in host memory, if anything; it is then computed anew. */
@@ -291,28 +301,8 @@ export class KVCache {
     }
   }
 
-  #match (tokens: readonly TokenId[], salt: string | undefined): { blocks: BlockId[]; prefixes: PrefixNode[] } {
-    const { blockSize, prefixCaching } = this.config
-    const blocks: BlockId[] = []
-    const prefixes: PrefixNode[] = []
-    if (!prefixCaching) return { blocks, prefixes }
-    let parent = this.#prefixes.root(salt)
-    // All but the last token: at least one must be computed to yield logits.
-    for (let start = 0; start + blockSize < tokens.length; start += blockSize) {
-      const hit = this.#prefixes.find(parent, tokens, start)
-      if (hit === undefined) break
-      blocks.push(hit.block)
-      prefixes.push(hit.node)
-      parent = hit.node
-    }
-    return { blocks, prefixes }
-  }
-
   /** Holds the matched blocks and new ones for the rest of a sequence. @returns false, with nothing taken, when too few are free */
-  #take (
-    id: SequenceId, numTokens: number, { blocks, prefixes }: { readonly blocks: readonly BlockId[], readonly prefixes: PrefixNode[] },
-    salt: string | undefined, reserveBlocks: number
-  ): boolean {
+  #take (id: SequenceId, numTokens: number, { blocks }: PrefixMatch, salt: string | undefined, reserveBlocks: number): boolean {
     const numNew = blocksFor(numTokens, this.config.blockSize) - blocks.length
     const numRevived = blocks.filter(block => this.#pool.referenceCount(block) === 0).length
     if (this.#pool.numFree < numRevived + numNew + reserveBlocks) return false
@@ -321,7 +311,7 @@ export class KVCache {
     // In the order in which they lie: neighbours are copied in one piece, should it come to that.
     const taken = (this.#pool.allocate(numNew) ?? []).sort((a, b) => a - b)
     const table = [...blocks, ...this.#evictFor(taken)]
-    this.#sequences.set(id, { table, numTokens, prefixes })
+    this.#sequences.set(id, { table, numTokens, prefixes: blocks.map(block => this.#prefixes.endingWith(block)) })
     if (salt !== undefined) this.#salts.set(id, salt)
     return true
   }
@@ -341,8 +331,7 @@ export class KVCache {
 
   /** New blocks are about to be overwritten, and so is a partial block whose other holders have gone since it was shared. */
   #prepareForWriting (sequence: SequenceBlocks, table: BlockTable): void {
-    const firstWritten = Math.floor(sequence.numTokens / this.config.blockSize)
-    this.#evictFor(table.slice(firstWritten))
+    for (let i = Math.floor(sequence.numTokens / this.config.blockSize); i < table.length; i++) this.#prefixes.forget(elementAt(table, i))
   }
 
   #evictFor (blocks: readonly BlockId[]): readonly BlockId[] {

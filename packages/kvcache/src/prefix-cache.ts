@@ -16,7 +16,8 @@ export interface PrefixNode {
   readonly salt: string | undefined
 }
 
-export interface PrefixHit { readonly block: BlockId; readonly node: PrefixNode }
+/** A prefix and the cached block that it ends with. */
+export interface PrefixHit extends PrefixNode { readonly block: BlockId }
 
 const NONE = -1
 const UNSALTED_ROOT = 1
@@ -70,12 +71,18 @@ export class PrefixCache {
     return { hash: hashSalt(salt), identity: SALTED_ROOT, salt }
   }
 
+  /** The prefix that ends with a cached block. */
+  endingWith (block: BlockId): PrefixNode {
+    if (!this.has(block)) throw new KVCacheInvariantError('block of no cached prefix', { block })
+    return { hash: elementAt(this.#hashes, block), identity: elementAt(this.#identities, block), salt: undefined }
+  }
+
   /** The cached block that continues `parent` with the `blockSize` tokens at `start`. */
   find (parent: PrefixNode, tokens: readonly TokenId[], start: number): PrefixHit | undefined {
     const hash = this.#hasher(parent.hash, tokens, start, this.#blockSize) | 0
     for (let at = elementAt(this.#buckets, this.#bucket(hash)); at !== NONE; at = elementAt(this.#nextInBucket, at)) {
       if (elementAt(this.#hashes, at) === hash && this.#continues(at, parent) && this.#holds(at, tokens, start)) {
-        return { block: blockId(at), node: { hash, identity: elementAt(this.#identities, at), salt: undefined } }
+        return { hash, identity: elementAt(this.#identities, at), salt: undefined, block: blockId(at) }
       }
     }
     return undefined
@@ -87,7 +94,7 @@ export class PrefixCache {
    */
   insert (parent: PrefixNode, tokens: readonly TokenId[], start: number, block: BlockId): PrefixNode {
     const known = this.find(parent, tokens, start)
-    if (known !== undefined) return known.node
+    if (known !== undefined) return known
     if (this.has(block)) throw new KVCacheInvariantError('block cached under two contents', { block })
     const hash = this.#hasher(parent.hash, tokens, start, this.#blockSize) | 0
     const bucket = this.#bucket(hash)

@@ -14,7 +14,7 @@ export function planDecodes (
   residency: Residency, plan: StepPlan, background: boolean, maxPreemptions: number, onExhausted: (sequence: Sequence) => void
 ): void {
   for (const sequence of residency.running) {
-    const isDecode = sequence.isPromptComputed && sequence.numRemaining === 1
+    const { isDecode } = sequence
     // There is always room for all, unless background work is kept short.
     if (plan.isFull) return
     if (!holdsBlocks(sequence) || sequence.group.paused || !isDecode || sequence.group.background !== background) continue

@@ -9,10 +9,10 @@ import type { StepPlan } from './step-plan.ts'
  */
 export function planPrefills (residency: Residency, plan: StepPlan, background: boolean, config: SchedulerConfig): void {
   if (plan.isFull) return
-  const planned = new Set(plan.forwards.map(({ sequence }) => sequence))
   for (const sequence of residency.running) {
     if (plan.isFull) return
-    if (sequence.group.background === background && !sequence.group.paused && !planned.has(sequence)) planChunk(sequence, plan, config)
+    // Decodes are in the step already.
+    if (sequence.group.background === background && !sequence.group.paused && !sequence.isDecode) planChunk(sequence, plan, config)
   }
   for (const sequence of residency.waiting) {
     if (plan.isFull) return

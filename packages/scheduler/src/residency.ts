@@ -153,10 +153,9 @@ export class Residency {
     }
     sequence.scoring = group.awaitsScores && sequence === group.leader
     const source = sequence.scoring ? undefined : this.#forkSource(sequence)
-    if (source !== undefined && this.kvCache.matchPrefix(tokens).numTokens < source.numTokens) {
-      return this.#fork(source, sequence, reserveBlocks)
-    }
-    const match = this.kvCache.admit(sequence.id, tokens, { reusePrefix: !sequence.scoring, reserveBlocks })
+    const found = source === undefined ? undefined : this.kvCache.matchPrefix(tokens)
+    if (source !== undefined && found !== undefined && found.numTokens < source.numTokens) return this.#fork(source, sequence, reserveBlocks)
+    const match = this.kvCache.admit(sequence.id, tokens, { reusePrefix: !sequence.scoring, reserveBlocks, match: found })
     sequence.numComputed = match?.numTokens ?? 0
     return match !== undefined
   }

@@ -2,7 +2,9 @@ import type { Sequence } from './sequence.ts'
 
 /** Sequences in scheduling order, first to be served first. A sorted array: short, and walked far oftener than changed. */
 export class SequenceList implements Iterable<Sequence> {
-  readonly #sequences: Sequence[] = []
+  #sequences: Sequence[] = []
+  /** A walk may hold the array: the next change makes it a new one. */
+  #isWalked = false
 
   get size (): number {
     return this.#sequences.length
@@ -10,16 +12,17 @@ export class SequenceList implements Iterable<Sequence> {
 
   /** The walk sees the list as it was when it began. */
   [Symbol.iterator] (): Iterator<Sequence> {
-    return [...this.#sequences][Symbol.iterator]()
+    this.#isWalked = true
+    return this.#sequences[Symbol.iterator]()
   }
 
   add (sequence: Sequence): void {
-    this.#sequences.splice(this.#numBefore(sequence), 0, sequence)
+    this.#ownSequences().splice(this.#numBefore(sequence), 0, sequence)
   }
 
   delete (sequence: Sequence): void {
     const at = this.#numBefore(sequence)
-    if (this.#sequences[at] === sequence) this.#sequences.splice(at, 1)
+    if (this.#sequences[at] === sequence) this.#ownSequences().splice(at, 1)
   }
 
   some (predicate: (sequence: Sequence) => boolean): boolean {
@@ -28,6 +31,12 @@ export class SequenceList implements Iterable<Sequence> {
 
   findLast (predicate: (sequence: Sequence) => boolean): Sequence | undefined {
     return this.#sequences.findLast(predicate)
+  }
+
+  #ownSequences (): Sequence[] {
+    if (this.#isWalked) this.#sequences = [...this.#sequences]
+    this.#isWalked = false
+    return this.#sequences
   }
 
   #numBefore (sequence: Sequence): number {

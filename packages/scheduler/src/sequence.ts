@@ -66,6 +66,11 @@ export class Sequence {
     return this.numComputed >= this.group.numPromptTokens
   }
 
+  /** One token is to be computed, behind those of a prompt that is. */
+  get isDecode (): boolean {
+    return this.isPromptComputed && this.numRemaining === 1
+  }
+
   get carriesPenalty (): boolean {
     const { presencePenalty, frequencyPenalty, repetitionPenalty } = this.sampling
     return presencePenalty !== 0 || frequencyPenalty !== 0 || repetitionPenalty !== 1

@@ -21,14 +21,14 @@ export class StepsInFlight {
   take (batch: ForwardBatch, result: StepResult): ForwardResult[] {
     const oldest = this.#steps.shift()
     invariant(oldest !== undefined && oldest.step === batch.step, 'steps complete in the order they were scheduled', { step: batch.step })
-    const sampled = result.sampled.values()
+    let numSampled = 0
     const results = oldest.forwards.map(forward => {
       if (!forward.samples) return { forward, sampled: undefined }
-      const token = sampled.next().value
-      invariant(token?.id === forward.sequence.id, 'one sampled token for each sequence that samples, in order', { id: forward.sequence.id })
+      const token = result.sampled[numSampled++]
+      if (token?.id !== forward.sequence.id) invariant(false, 'one sampled token for each sequence that samples, in order', { id: forward.sequence.id })
       return { forward, sampled: token }
     })
-    invariant(sampled.next().done === true, 'more sampled tokens than sequences that sample', { step: batch.step })
+    invariant(numSampled === result.sampled.length, 'more sampled tokens than sequences that sample', { step: batch.step })
     return results
   }
 

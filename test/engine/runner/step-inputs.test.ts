@@ -152,6 +152,24 @@ t.test('grids are rounded up, so that few steps are recorded anew as sequences g
   t.ok(shapes.size <= 12, `${shapes.size} shapes of 1,500 contexts`)
 })
 
+t.test('every table is in every step, as far as it is used, and a row\'s new one is looked at as its first was', async t => {
+  const packer = new StepPacker(limits, layout)
+  const decode = (context: number, table: readonly number[]): ForwardSequence => aSequence({ tokens: undefined, startPosition: context - 1, blockTable: table.map(blockId) })
+  const other = (context: number): ForwardSequence => aSequence({ id: sequenceId('b'), stateRow: 1, tokens: undefined, startPosition: context - 1, blockTable: [30, 31, 32].map(blockId) })
+  const tables = (...sequences: ForwardSequence[]): unknown => {
+    const { words } = packer.pack(aBatch(...sequences))
+    const { singles, table } = unpack(words)
+    return singles.map(([, at = NaN, context = NaN]) => Array.from({ length: Math.ceil(context / 4) }, (_, i) => table(at + i)))
+  }
+  const [first, second] = [decode(7, [20, 21]), other(3)]
+  t.strictSame(tables(first, second), [[20, 21], [30]])
+  t.strictSame(tables(second, { ...first, startPosition: 7 }), [[30], [20, 21]], 'the same tables, elsewhere')
+  t.strictSame(tables(decode(9, [20, 21, 22]), other(5)), [[20, 21, 22], [30, 31]])
+  t.throws(() => packer.pack(aBatch(decode(10, [20, 21, 500]), second)), { message: /block 500 of 500/ })
+  t.throws(() => packer.pack(aBatch(decode(10, [20, 21, 500]), second)), { message: /block 500 of 500/ }, 'and every time')
+  t.strictSame(tables(decode(10, [20, 21, 22])), [[20, 21, 22]])
+})
+
 t.test('splits of another size in the next step leave nothing of the last one behind', async t => {
   let keys = 32
   const packer = new StepPacker(limits, { ...layout, split: () => ({ keys, subgroups: 1 }) })

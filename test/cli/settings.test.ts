@@ -37,6 +37,7 @@ t.test('every kind of setting can be given as a flag and as a variable', async t
     kvCacheMemory: undefined,
     swapSpace: undefined,
     preemptionMode: 'auto',
+    swapInStepBlocks: undefined,
     sharedAttention: undefined,
     backgroundStepTokens: undefined,
     backgroundRideTokens: 0,
@@ -49,7 +50,7 @@ t.test('every kind of setting can be given as a flag and as a variable', async t
   t.match((await parsed(engineSettings, [], { DAYBREAK_PREFIX_CACHING: 'off', DAYBREAK_DEBUG_GPU: '1', DAYBREAK_KV_CACHE_MEMORY: '1048576', DAYBREAK_MAX_MODEL_LEN: 'auto' })).values,
     { prefixCaching: false, debugGpu: true, kvCacheMemory: 1_048_576, maxModelLen: undefined })
   t.match((await parsed(engineSettings, ['--swap-space', '4GiB', '--preemption-mode', 'swap'])).values, { swapSpace: 2 ** 32, preemptionMode: 'swap' })
-  t.match((await parsed(engineSettings, ['--swap-space', '0'])).values, { swapSpace: 0 })
+  t.match((await parsed(engineSettings, ['--swap-space', '0', '--swap-in-step-blocks', '256'])).values, { swapSpace: 0, swapInStepBlocks: 256 })
   t.match((await parsed(httpSettings, ['--served-model-name', 'a', '--served-model-name', 'b, c'])).values, { servedModelNames: ['a', 'b, c'] })
   t.match((await parsed(httpSettings, [], { DAYBREAK_SERVED_MODEL_NAME: 'a, b' })).values, { servedModelNames: ['a', 'b'] })
 })

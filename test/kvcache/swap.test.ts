@@ -94,8 +94,11 @@ t.test('what is still cached on return is not copied back', async t => {
   const table = cache.blockTable(seq('a'))
   cache.swapOut(seq('a'), 10)
   stepDone(cache)
+  t.strictSame([cache.maxSwapInSize(seq('a')), cache.numSwapInsPlanned], [3, 0])
   t.same(cache.swapIn(seq('a'), someTokens(11)), { blocks: table.slice(0, 2), numTokens: 10 })
+  t.strictSame([cache.maxSwapInSize(seq('a')), cache.numSwapInsPlanned], [0, 1])
   t.equal(cache.takeSwapIns().length, 1, 'the last block had too few tokens to be cached')
+  t.equal(cache.numSwapInsPlanned, 0)
   cache.checkInvariants()
 })
 

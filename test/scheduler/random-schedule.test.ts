@@ -18,10 +18,11 @@ interface Kind {
   /** Where there are any, whatever is preempted is swapped out as far as they reach. */
   readonly numHostSlots: number
   readonly hostGroupSize: number
+  readonly swapInStepBlocks: number
 }
 
 const roomy: Kind = {
-  name: 'room for all', numKVBlocks: 256, blockSize: 4, maxBatchedTokens: 48, maxSequences: 8, maxPrefillChunk: 1_000, prefixCaching: true, depth: 2, numHostSlots: 0, hostGroupSize: 1
+  name: 'room for all', numKVBlocks: 256, blockSize: 4, maxBatchedTokens: 48, maxSequences: 8, maxPrefillChunk: 1_000, prefixCaching: true, depth: 2, numHostSlots: 0, hostGroupSize: 1, swapInStepBlocks: 1_000
 }
 const kinds: readonly Kind[] = [
   roomy,
@@ -40,7 +41,9 @@ const swappingKinds: readonly Kind[] = [
   { ...roomy, name: 'a tiny pool and a tiny host tier', numKVBlocks: 16, numHostSlots: 7 },
   { ...roomy, name: 'four steps in flight and a host tier', numKVBlocks: 20, depth: 4, numHostSlots: 40 },
   { ...roomy, name: 'a tiny pool and a host tier in groups of three blocks', numKVBlocks: 16, numHostSlots: 18, hostGroupSize: 3 },
-  { ...roomy, name: 'a tiny pool and host tier without prefix caching', numKVBlocks: 16, prefixCaching: false, numHostSlots: 12 }
+  { ...roomy, name: 'a tiny pool and host tier without prefix caching', numKVBlocks: 16, prefixCaching: false, numHostSlots: 12 },
+  { ...roomy, name: 'a tiny pool and one swapped sequence a step', numKVBlocks: 16, numHostSlots: 256, swapInStepBlocks: 1 },
+  { ...roomy, name: 'a small pool and four swapped blocks a step', numKVBlocks: 24, prefixCaching: false, depth: 3, numHostSlots: 256, swapInStepBlocks: 4 }
 ]
 
 /** What the schedules went through, lest they pass by avoiding it. */
@@ -71,10 +74,10 @@ for (const [index, kind] of [...kinds, ...swappingKinds].entries()) {
   for (const seed of kind.numHostSlots === 0 ? [1_000 + index, 2_000 + index] : [1_000 + index]) {
     t.test(`a random schedule with ${kind.name} generates what each request generates alone (seed ${seed})`, async t => {
       const random = new SeededRandom(seed)
-      const { numKVBlocks, blockSize, maxBatchedTokens, maxSequences, maxPrefillChunk, prefixCaching, depth, numHostSlots, hostGroupSize } = kind
+      const { numKVBlocks, blockSize, maxBatchedTokens, maxSequences, maxPrefillChunk, prefixCaching, depth, numHostSlots, hostGroupSize, swapInStepBlocks } = kind
       const harness = new Harness({
         limits: { numKVBlocks, blockSize, maxBatchedTokens, maxSequences, maxLogitRows: maxSequences, maxModelLen: 96 },
-        config: { maxPrefillChunk, maxPreemptions: 100_000, preemption: 'swap' },
+        config: { maxPrefillChunk, maxPreemptions: 100_000, preemption: 'swap', swapInStepBlocks },
         prefixCaching,
         numHostSlots,
         hostGroupSize

@@ -16,6 +16,7 @@ t.test('configuration has defaults and refuses limits under which nothing runs',
   t.throws(() => schedulerConfig({ maxPreemptions: -1 }), refused)
   t.throws(() => schedulerConfig({ watermark: 1 }), refused)
   t.throws(() => schedulerConfig({ swapBlockSeconds: 0 }), refused)
+  t.throws(() => schedulerConfig({ swapInStepBlocks: 0 }), refused)
   for (const count of ['backgroundStepTokens', 'backgroundRideTokens', 'backgroundQuietSeconds']) t.throws(() => schedulerConfig({ [count]: -1 }), refused, count)
   // @ts-expect-error no such mode
   t.throws(() => schedulerConfig({ preemption: 'drop' }), refused)

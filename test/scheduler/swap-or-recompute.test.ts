@@ -49,6 +49,14 @@ t.test('the faster way is taken, on both sides of where they are equal: copies g
   t.notOk(choice.swaps({ numBlocks: 11, numTokens: 161 }))
 })
 
+t.test('how many blocks take as long as so many tokens is nothing until both are known', async t => {
+  const choice = new SwapOrRecompute('auto', 1 / 8)
+  t.equal(choice.blocksIn(64), 0)
+  choice.observe(aBatch([64]), took(1))
+  t.strictSame([choice.blocksIn(64), choice.blocksIn(63), choice.blocksIn(8), choice.blocksIn(7)], [8, 7, 1, 0])
+  t.equal(new SwapOrRecompute('swap', undefined).blocksIn(64), 0)
+})
+
 t.test('what cannot be copied is computed, and a mode that is set decides the rest', async t => {
   t.notOk(new SwapOrRecompute('swap', undefined).swaps({ numBlocks: 0, numTokens: 160 }))
   t.ok(new SwapOrRecompute('swap', undefined).swaps(lost))

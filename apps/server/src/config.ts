@@ -57,6 +57,8 @@ const engineSchema = z.strictObject({
     .describe("Host memory for the KV blocks of preempted requests, taken at the start; 0 is none; auto is 4GiB but at most an eighth of the host's memory, and none on a software adapter, whose device memory is host memory"),
   preemptionMode: z.enum(['auto', 'swap', 'recompute']).default('auto')
     .describe('What becomes of the KV blocks of a preempted request: copied to the swap space and back, computed again, or by auto whichever is measured to be faster'),
+  swapInStepBlocks: z.union([z.int().min(1).max(1_000_000_000), auto]).prefault('auto').meta({ placeholder: 'blocks', allowed: 'a number of blocks from 1 on, or auto' })
+    .describe('Most blocks that one step copies back from the swap space, for which all tokens of that step wait; a request with more of them comes back in a step of its own; auto is what is measured to take as long as a step full of prompt'),
   backgroundStepTokens: z.union([z.int().min(0).max(65_536), auto]).prefault('auto').meta({ placeholder: 'tokens', allowed: 'a number of tokens, or auto' })
     .describe("Most tokens in a step of batches' work until there have been no other requests for a minute: whoever comes waits for one such step; 0 is none until then; auto is a sixteenth of the most tokens in a step"),
   backgroundRideTokens: z.int().min(0).max(65_536).default(0).meta({ placeholder: 'tokens' })

@@ -102,6 +102,11 @@ export class KVCache {
     return this.#host.numSequences
   }
 
+  /** Copies from the host that `takeSwapIns` would hand out now. */
+  get numSwapInsPlanned (): number {
+    return this.#host.numInsPlanned
+  }
+
   /** What `admit` would reuse; changes nothing. */
   matchPrefix (tokens: readonly TokenId[], salt?: string): PrefixMatch {
     const { blockSize, prefixCaching } = this.config
@@ -163,6 +168,11 @@ export class KVCache {
   /** The step that carries this sequence to the host has completed: `swapIn` may bring it back. */
   isSwappedOut (id: SequenceId): boolean {
     return this.#host.isComplete(id)
+  }
+
+  /** Blocks that `swapIn` would copy; fewer where the prefix cache has some of them still. 0 for a sequence that is not swapped out. */
+  maxSwapInSize (id: SequenceId): number {
+    return this.#host.get(id)?.slots.length ?? 0
   }
 
   /**

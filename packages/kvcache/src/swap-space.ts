@@ -65,6 +65,11 @@ export class SwapSpace {
     return this.#numIn
   }
 
+  /** Copies to the device that are planned and not handed out. */
+  get numInsPlanned (): number {
+    return this.#ins.reduce((sum, { swaps }) => sum + swaps.length, 0)
+  }
+
   get (id: SequenceId): SwappedSequence | undefined {
     return this.#sequences.get(id)
   }

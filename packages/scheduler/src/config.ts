@@ -26,6 +26,11 @@ export interface SchedulerConfig {
   readonly preemption: PreemptionMode
   /** First estimate of copying one block one way, in seconds; undefined: unknown, and `auto` computes anew. */
   readonly swapBlockSeconds: number | undefined
+  /**
+   * Most blocks of preempted sequences that one step brings back from host memory, whose copies delay everybody's tokens; a sequence with more
+   * of them comes back in a step of its own. Undefined: as many as are copied in the time that a step full of prompt takes.
+   */
+  readonly swapInStepBlocks: number | undefined
 }
 
 export const PREEMPTION_MODES: readonly PreemptionMode[] = ['auto', 'swap', 'recompute']
@@ -49,14 +54,18 @@ export const SCHEDULER_DEFAULTS: SchedulerConfig = {
   backgroundRideTokens: 0,
   // Either may be faster by an order of magnitude: that depends on model, context, GPU and bus.
   preemption: 'auto',
-  swapBlockSeconds: undefined
+  swapBlockSeconds: undefined,
+  // Whoever decodes beside prompts has gaps of such a step anyway. As long as either rate is unknown: one sequence a step.
+  swapInStepBlocks: undefined
 }
 
 /** Applies the defaults. @throws SchedulerConfigError on limits under which nothing can be scheduled. */
 export function schedulerConfig (options: Partial<SchedulerConfig> = {}): SchedulerConfig {
   const config = { ...SCHEDULER_DEFAULTS, ...options }
-  const { watermark, maxPreemptions, preemption, swapBlockSeconds, backgroundStepTokens = 0, backgroundQuietSeconds, backgroundRideTokens, ...counts } = config
-  for (const [name, value] of Object.entries(counts)) {
+  const {
+    watermark, maxPreemptions, preemption, swapBlockSeconds, swapInStepBlocks = 1, backgroundStepTokens = 0, backgroundQuietSeconds, backgroundRideTokens, ...atLeastOne
+  } = config
+  for (const [name, value] of Object.entries({ ...atLeastOne, swapInStepBlocks })) {
     if (!Number.isInteger(value) || value < 1) throw new SchedulerConfigError(`${name} is a count of at least 1, not ${value}`, { [name]: value })
   }
   for (const [name, value] of Object.entries({ maxPreemptions, backgroundStepTokens, backgroundRideTokens })) {

@@ -20,7 +20,7 @@ export function planPrefills (residency: Residency, plan: StepPlan, background: 
     if (!sequence.swapped && (awaitsSibling(sequence) || residency.prefixes.isComputedByOther(sequence))) continue
     // Nobody overtakes: whoever is next in order gets the next blocks, and so is never starved by smaller ones.
     // A preempted sequence whose newest token is in flight, or whose blocks are, is next as soon as these have come.
-    if (residency.isLeaving(sequence) || !admitMakingRoom(sequence, residency, plan)) return
+    if (residency.mustWait(sequence) || !admitMakingRoom(sequence, residency, plan)) return
     planChunk(sequence, plan, config)
   }
 }

@@ -1,5 +1,5 @@
 import type { RunnerLimits } from '@daybreak/engine/contract'
-import type { KVCache } from '@daybreak/kvcache'
+import type { KVCache, SequenceId } from '@daybreak/kvcache'
 import { blocksFor } from '@daybreak/kvcache'
 import { invariant } from './errors.ts'
 import type { SchedulerConfig } from './config.ts'
@@ -21,6 +21,8 @@ export class Residency {
   readonly preemption: SwapOrRecompute
   readonly maxRunning: number
   readonly #watermarkBlocks: number
+  readonly #maxBatchedTokens: number
+  readonly #swapInStepBlocks: number | undefined
   /** Free rows; the last is taken next. */
   readonly #freeRows: number[]
   #numPreemptions = 0
@@ -32,6 +34,8 @@ export class Residency {
     // A step must be able to carry every running sequence's decode.
     this.maxRunning = Math.min(limits.maxSequences, limits.maxBatchedTokens, limits.maxLogitRows)
     this.#watermarkBlocks = Math.ceil(config.watermark * kvCache.config.numBlocks)
+    this.#maxBatchedTokens = limits.maxBatchedTokens
+    this.#swapInStepBlocks = config.swapInStepBlocks
     this.#freeRows = Array.from({ length: this.maxRunning }, (_, i) => this.maxRunning - 1 - i)
   }
 
@@ -44,9 +48,12 @@ export class Residency {
     return this.#numPreemptions
   }
 
-  /** A sequence that could be admitted if its last step were done: its newest token is unknown, or its blocks are leaving still. */
-  isLeaving ({ id, numInFlight, swapped }: Sequence): boolean {
-    return numInFlight > 0 || (swapped && !this.kvCache.isSwappedOut(id))
+  /**
+   * A sequence that cannot be admitted to this step, whatever room there is: its newest token is unknown, its blocks are leaving still, or
+   * others bring back as many blocks as one step should.
+   */
+  mustWait ({ id, numInFlight, swapped }: Sequence): boolean {
+    return numInFlight > 0 || (swapped && (!this.kvCache.isSwappedOut(id) || this.#delaysOthers(id)))
   }
 
   /**
@@ -126,6 +133,13 @@ export class Residency {
     }
     invariant(numSwapped === this.kvCache.numSwapped, 'host memory held by a sequence that is not waiting', { numSwapped })
     invariant(this.kvCache.numSequences === this.running.size + this.prefixes.numKept, 'blocks held by a sequence that is not running')
+  }
+
+  /** With its blocks the step would bring back too many; those of one sequence alone are never too many, lest it never came back. */
+  #delaysOthers (id: SequenceId): boolean {
+    const { numSwapInsPlanned } = this.kvCache
+    const most = this.#swapInStepBlocks ?? this.preemption.blocksIn(this.#maxBatchedTokens)
+    return numSwapInsPlanned > 0 && numSwapInsPlanned + this.kvCache.maxSwapInSize(id) > most
   }
 
   #swapsOut (sequence: Sequence): boolean {

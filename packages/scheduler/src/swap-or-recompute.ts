@@ -40,6 +40,12 @@ export class SwapOrRecompute {
     return this.#prefill.secondsEach
   }
 
+  /** Blocks that are copied, one way, in the time that so many tokens of a prompt take; 0 as long as either is unknown. */
+  blocksIn (numTokens: number): number {
+    const { blockSeconds, tokenSeconds } = this
+    return blockSeconds === undefined || tokenSeconds === undefined ? 0 : Math.floor(numTokens * tokenSeconds / blockSeconds)
+  }
+
   swaps ({ numBlocks, numTokens }: LostWork): boolean {
     if (numBlocks === 0 || this.#mode === 'recompute') return false
     if (this.#mode === 'swap') return true

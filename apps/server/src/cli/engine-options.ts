@@ -37,6 +37,7 @@ export function engineProcessConfig (model: ModelConfig, engine: EngineConfig, s
       maxBatchedTokens: engine.maxNumBatchedTokens,
       prefixCaching: engine.prefixCaching,
       preemption: engine.preemptionMode,
+      swapInStepBlocks: engine.swapInStepBlocks,
       backgroundStepTokens: engine.backgroundStepTokens,
       backgroundRideTokens: engine.backgroundRideTokens
     },

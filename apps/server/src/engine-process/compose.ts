@@ -16,12 +16,14 @@ export function composeCore ({ runner, report }: Engine, config: EngineProcessCo
   const { numKVBlocks, blockSize, maxModelLen } = runner.limits
   const maxBatchedTokens = Math.min(runner.limits.maxBatchedTokens,
     config.scheduler.maxBatchedTokens ?? (report.adapter.software ? SOFTWARE_BATCHED_TOKENS : Infinity))
-  const { preemption, prefixCaching, backgroundStepTokens, backgroundRideTokens = 0 } = config.scheduler
+  const { preemption, prefixCaching, swapInStepBlocks, backgroundStepTokens, backgroundRideTokens = 0 } = config.scheduler
   const { numSlots: numHostSlots, groupSize: hostGroupSize } = runner.hostTier ?? { numSlots: 0, groupSize: 1 }
   const kvCache = new KVCache(kvCacheConfig({ numBlocks: numKVBlocks, blockSize, prefixCaching, numHostSlots, hostGroupSize }))
   // The server keeps the queue's bounds. After a restart everything it has accepted comes at once, and must not be refused here.
   const limits = { maxWaitingRequests: Number.MAX_SAFE_INTEGER, maxWaitingTokens: Number.MAX_SAFE_INTEGER }
-  const schedulerOptions = schedulerConfig({ ...limits, preemption, backgroundStepTokens, backgroundRideTokens, swapBlockSeconds: runner.hostTier?.blockSeconds })
+  const schedulerOptions = schedulerConfig({
+    ...limits, preemption, swapInStepBlocks, swapBlockSeconds: runner.hostTier?.blockSeconds, backgroundStepTokens, backgroundRideTokens
+  })
   const scheduler = new Scheduler(schedulerOptions, kvCache, { ...runner.limits, maxBatchedTokens }, systemClock)
   const loop = new GenerationLoop({
     scheduler,

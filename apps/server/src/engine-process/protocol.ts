@@ -17,7 +17,8 @@ export interface EngineProcessConfig {
     readonly maxBatchedTokens: number | undefined
     readonly prefixCaching: boolean
     readonly preemption: PreemptionMode
-    /** Undefined: the scheduler's own. */
+    /** Undefined, as of the next: the scheduler's own. */
+    readonly swapInStepBlocks?: number | undefined
     readonly backgroundStepTokens?: number | undefined
     readonly backgroundRideTokens?: number
   }

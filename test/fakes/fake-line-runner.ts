@@ -12,6 +12,8 @@ export interface LineRunnerShape {
   /** Default: the test answers. */
   readonly script?: FakeScript
   readonly text?: FakeTextOptions
+  /** Requests at a time. */
+  readonly maxConcurrency?: number
   /** In place of every wait. */
   readonly onSleep?: (generation: FakeGenerationService) => void
 }
@@ -19,7 +21,7 @@ export interface LineRunnerShape {
 const nothing = (): void => {}
 
 /** The real runner of a batch's lines over a generation and a text service that are not, and without its waits. */
-export function aLineRunner ({ script, text, onSleep = nothing }: LineRunnerShape = {}): { readonly runner: LineRunner, readonly generation: FakeGenerationService } {
+export function aLineRunner ({ script, text, maxConcurrency, onSleep = nothing }: LineRunnerShape = {}): { readonly runner: LineRunner, readonly generation: FakeGenerationService } {
   const generation = new FakeGenerationService(script)
   const textService = fakeTextService(text)
   const runner = new LineRunner({
@@ -30,7 +32,8 @@ export function aLineRunner ({ script, text, onSleep = nothing }: LineRunnerShap
     sleep: async (_ms, signal) => {
       signal.throwIfAborted()
       onSleep(generation)
-    }
+    },
+    maxConcurrency
   })
   return { runner, generation }
 }

@@ -169,6 +169,29 @@ t.test('a batch that is cancelled keeps the answers it has', async t => {
   t.match(await client.batches.cancel(batch.id), { status: 'cancelled' }, 'a second time changes nothing')
 })
 
+t.test('a batch whose time is over keeps the answers it has, and says of the other lines that they expired', async t => {
+  const first = await aBatchServer(t, { script: byHand })
+  const batch = await submit(first.client, Array.from({ length: 5 }, (_, i) => chatLine(`${i}`)))
+  t.equal((batch.expires_at ?? 0) - batch.created_at, 24 * 3_600)
+  await first.generation.stream(4)
+  for (const i of [1, 3]) answer(first.generation.streams[i], 'in time')
+  while ((await first.client.batches.retrieve(batch.id)).request_counts?.completed !== 2) await new Promise(resolve => setImmediate(resolve))
+  await first.app.close()
+  const record = join(first.dataFolder, 'batches', batch.id, 'batch.json')
+  await writeFile(record, JSON.stringify({ ...JSON.parse(await readFile(record, 'utf8')) as object, expires_at: batch.created_at - 1 }))
+
+  const second = await aBatchServer(t, { dataFolder: first.dataFolder, script: byHand })
+  const expired = await ended(second.client, batch)
+  t.match(expired, { status: 'expired', expired_at: Number, request_counts: { total: 5, completed: 2, failed: 3 } })
+  t.strictSame([expired.completed_at, expired.cancelled_at, expired.failed_at], [null, null, null])
+  const results = await resultsOf(second.client, expired.output_file_id)
+  t.strictSame(results.map(({ response }) => response?.body.choices[0]?.message.content), ['in time', 'in time'])
+  const errors = await resultsOf(second.client, expired.error_file_id)
+  t.strictSame([...results, ...errors].map(result => result.custom_id).sort(), ['0', '1', '2', '3', '4'])
+  t.ok(errors.every(({ response, error }) => response === null && error?.code === 'batch_expired'))
+  t.equal(second.generation.streams.filter(({ released }) => !released).length, 0, 'nothing of it is left in the engine')
+})
+
 t.test('batches come in pages, newest first', async t => {
   const { client } = await aBatchServer(t)
   const batches = [await submit(client, [good]), await submit(client, [good]), await submit(client, [good])]
@@ -220,6 +243,20 @@ t.test('when the input file is gone, the batch says so', async t => {
   await client.files.delete(second.input_file_id)
   await client.batches.cancel(first.id)
   t.match((await ended(client, second)).errors?.data?.[0], { code: 'file_not_found' })
+})
+
+t.test('an input file that is deleted at whatever moment either was read in time, or is what the batch failed of', async t => {
+  const { client, logLines } = await aBatchServer(t)
+  for (let numTurns = 0; numTurns < 12; numTurns++) {
+    const batch = await submit(client, [good])
+    for (let turn = 0; turn < numTurns; turn++) await new Promise(resolve => setImmediate(resolve))
+    await client.files.delete(batch.input_file_id)
+    const done = await ended(client, batch)
+    t.comment(`${numTurns}: ${done.status}`)
+    if (done.status === 'failed') t.strictSame(done.errors?.data?.map(({ code }) => code), ['file_not_found'])
+    else t.match(done, { status: 'completed', request_counts: { completed: 1 } })
+  }
+  t.notOk(logLines.some(line => line.includes('batch-failed')), 'no fault of the server\'s')
 })
 
 t.test('a batch that waits for another is cancelled at once, and never begins', async t => {

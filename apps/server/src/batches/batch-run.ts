@@ -47,6 +47,8 @@ export interface BatchRunOptions {
   readonly logger: FastifyBaseLogger
 }
 
+const INPUT_GONE = { code: 'file_not_found', message: 'The input file has been deleted.', param: 'input_file_id' } as const
+
 /** Between two attempts at a batch that the disk had no room for. */
 const FULL_DISK_MS = 10_000
 
@@ -82,7 +84,7 @@ export class BatchRun {
     if (batch.status === 'finalizing') return await this.#publishAll(batch)
     const { files, limits, batches, logger, now } = this.#options
     const input = files.get(batch.input_file_id)
-    if (input === undefined) return await this.#fail({ code: 'file_not_found', message: 'The input file has been deleted.', param: 'input_file_id' })
+    if (input === undefined) return await this.#fail(INPUT_GONE)
     const path = files.contentPath(input)
     const checked = await checkInput(path, batch.endpoint, limits, stop.signal).catch((error: unknown) => {
       if (!stop.isReason(error)) throw error
@@ -168,11 +170,13 @@ export class BatchRun {
 
   /** After a fault that is not the batch's. One for which the disk has no room now is tried again, and goes on where it was. */
   async #recover (error: unknown): Promise<void> {
-    const { batches, logger, now, sleep } = this.#options
-    logger.error({ err: error, event: 'batch-failed', batch: this.#id }, 'batch failed')
+    const { batches, files, logger, now, sleep } = this.#options
+    // Deleted after it was checked, and before it was opened again: that is no fault of the server's.
+    const isInputGone = isNoFile(error) && files.get(this.#latest.input_file_id) === undefined
+    if (!isInputGone) logger.error({ err: error, event: 'batch-failed', batch: this.#id }, 'batch failed')
     try {
       if (isStorageFull(error)) return await sleep(FULL_DISK_MS, this.#shutdown)
-      await this.#fail({ code: 'internal_error', message: 'The server failed while it worked on this batch.', param: null })
+      await this.#fail(isInputGone ? INPUT_GONE : { code: 'internal_error', message: 'The server failed while it worked on this batch.', param: null })
     } catch (cause) {
       if (this.#shutdown.aborted) return
       logger.error({ err: cause, event: 'batch-not-saved', batch: this.#id }, 'what has become of a batch cannot be saved: the next start tries again')
@@ -210,4 +214,8 @@ export class BatchRun {
     if (batch === undefined) throw new Error(`there is no batch ${this.#id}`)
     return batch
   }
+}
+
+function isNoFile (error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
 }

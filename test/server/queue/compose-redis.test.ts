@@ -1,0 +1,23 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { createLogger } from '../../../apps/server/src/cli/logger.ts'
+import { parseQueueUrl } from '../../../apps/server/src/queue/index.ts'
+import { RedisLink } from '../../../apps/server/src/queue/redis-link.ts'
+import { redisTest } from './redis-server.ts'
+
+const composeFile = readFileSync(new URL('../../../deploy/compose.yaml', import.meta.url), 'utf8')
+const command: unknown = JSON.parse(/^ +command: (\["redis-server".*\])$/m.exec(composeFile)?.[1] ?? 'null')
+const [, ...options] = Array.isArray(command) ? command.map(String) : []
+
+t.test('the compose file says how its Redis is started', async t => {
+  t.ok(options.length > 0)
+})
+
+// Behind the opposite of what matters: the last of a kind counts.
+redisTest('the Redis of the compose file is one that servers have nothing to say against', async (t, redis) => {
+  const lines: string[] = []
+  const url = parseQueueUrl(redis.url)
+  if (url === undefined) throw new Error(redis.url)
+  await using _link = await RedisLink.open(url, createLogger('info', 'json', { write: (line: string) => { lines.push(line) } }))
+  t.strictSame(lines, [])
+}, ['--appendonly', 'no', '--maxmemory-policy', 'allkeys-lru', ...options])

@@ -67,6 +67,20 @@ t.test('the kernels of a plan fit the adapter, and take no more memory than was 
   }
 })
 
+t.test('keys that rows share are staged by 64 where these and their scores find room, and by 32 elsewhere', async t => {
+  const staged = (headDim: number, group: number, maxWorkgroupBytes: number): Array<readonly number[]> => {
+    const plan = planAttention(aConfig({ headDim, group }), 'f16', adapter(maxWorkgroupBytes), fast)
+    return plan.type === 'matrix' ? plan.groups.map(({ subgroups, keys }) => [subgroups, keys]) : []
+  }
+  t.strictSame(staged(32, 4, 48 << 10), [[1, 64], [2, 64], [4, 64]])
+  // A lone subgroup would hold half a stage in registers.
+  t.strictSame(staged(64, 4, 48 << 10), [[1, 32], [2, 64], [4, 64]])
+  t.strictSame(staged(64, 4, 32 << 10), [[1, 32], [2, 64], [4, 32]])
+  t.strictSame(staged(128, 4, 48 << 10), [[1, 32], [2, 32], [4, 32]])
+  t.strictSame(staged(128, 3, 32 << 10), [[1, 32], [2, 32], [4, 32]])
+  t.strictSame(staged(256, 2, 48 << 10), [[1, 32], [2, 32], [4, 32]])
+})
+
 t.test('a soft-cap is in the text of a plan\'s kernels, and no other model pays for it', async t => {
   const { attention } = namedShape('daybreak-mini')
   for (const softcap of [undefined, 50]) {

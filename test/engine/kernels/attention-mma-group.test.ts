@@ -36,14 +36,14 @@ const LENGTHS = [257, 300, 40, 513, 290, 1, 129, 200, 260, 128, 385, 273]
 const ALIKE: readonly Alike[] = [{ sequences: [0, 1, 3, 4, 8, 11], keys: 256 }, { sequences: [6, 7], keys: 128 }]
 const lastTokens = LENGTHS.map((length, sequence) => ({ sequence, start: length - 1, count: 1 }))
 
-interface Case { readonly model: AttendingModel, readonly options?: SceneOptions, readonly parts: readonly Parts[], readonly variants?: readonly number[], readonly queries?: (count: number, random: SeededRandom) => Float64Array }
+interface Case { readonly model: AttendingModel, readonly alike?: readonly Alike[], readonly options?: SceneOptions, readonly parts: readonly Parts[], readonly variants?: readonly number[], readonly queries?: (count: number, random: SeededRandom) => Float64Array }
 
 /** Every variant of the model's plan, or those of so many subgroups, against float64. */
-function groupTest (name: string, seed: number, { model, options, parts, variants, queries: makeQueries }: Case): void {
+function groupTest (name: string, seed: number, { model, alike = ALIKE, options, parts, variants, queries: makeQueries }: Case): void {
   gpuTest(name, gpu, async (t, gpu) => {
     t.comment(`seed ${seed}`)
     const random = new SeededRandom(seed)
-    const scene = makeScene(random, model, 'f16', LENGTHS, { alike: ALIKE, spare: GARBAGE, ...options })
+    const scene = makeScene(random, model, 'f16', LENGTHS, { alike, spare: GARBAGE, ...options })
     const queries = makeQueries?.(LENGTHS.length, random) ?? queriesFor(random, model, LENGTHS.length, 'f16')
     const reference = expected(scene, queries, lastTokens)
     const allowed = tolerance(scene, queries, lastTokens, reference)
@@ -51,7 +51,7 @@ function groupTest (name: string, seed: number, { model, options, parts, variant
     t.ok(shapes.length > 0)
     for (const shape of shapes) {
       for (const part of parts) {
-        const y = await attend(gpu, scene, queries, ALIKE, part, shape)
+        const y = await attend(gpu, scene, queries, alike, part, shape)
         assertClose(t, await gpu.download(y, queries.length, 'f16'), reference, allowed, `${shape.subgroups} subgroup(s), parts of ${part.groupKeys} and ${part.splitKeys}`)
       }
     }
@@ -67,6 +67,17 @@ for (const [i, [headDim, group]] of models.entries()) {
   })
 }
 
+// Prefixes, and last parts of them, on both sides of one stage of 64 keys and of several: 32 keys alone, a whole stage, and one whose second half is none.
+for (const [i, [one, other]] of ([[32, 64], [96, 128], [160, 224], [256, 192]] as const).entries()) {
+  for (const [headDim, group] of [[64, 4], [32, 3]] as const) {
+    groupTest(`prefixes of ${one} and ${other} keys are attended whatever they leave of a stage: head dim ${headDim}`, SEED + 20 + i, {
+      model: { headDim, group, numKVHeads: 2 },
+      alike: [{ sequences: [0, 1, 3], keys: one }, { sequences: [4, 8, 11, 10], keys: other }],
+      parts: [{ groupKeys: 256, splitKeys: 64 }, { groupKeys: 64, splitKeys: 1024 }, { groupKeys: 96, splitKeys: 64 }]
+    })
+  }
+}
+
 // Windows that begin within a prefix, in another place for each member, or behind it for some; in the first run, and in none.
 for (const [window, softcap] of [[1, undefined], [20, 1.5], [60, undefined], [129, 30], [230, undefined], [600, undefined], [undefined, 1.5]] as const) {
   groupTest(`on tensor cores ${window === undefined ? 'shared keys are all seen' : `a window of ${window} keys hides shared ones before it`}${softcap === undefined ? '' : `, and scores are capped at ${softcap}`}`, SEED, {
@@ -79,6 +90,7 @@ for (const [window, softcap] of [[1, undefined], [20, 1.5], [60, undefined], [12
 const planted: Readonly<Record<string, (position: number) => number>> = {
   'a huge score among the last shared keys': position => position === 250 || position === 120 ? 150 : 0,
   'a huge score among the first keys': position => position === 2 ? 150 : 0,
+  'huge scores in the second half of a stage, and first in a later one': position => position === 32 || position === 63 || position === 64 || position === 223 ? 60 + position / 4 : 0,
   'a huge score among own keys': position => position === 256 || position === 199 ? 150 : 0,
   'scores that rise within every run by more than the headroom': position => position * 0.5 - 75,
   'scores that all lie far below zero': () => -2000
@@ -91,7 +103,7 @@ for (const [name, plant] of Object.entries(planted)) {
   groupTest(`on tensor cores shared keys are weighed as in the reference: ${name}`, SEED, {
     model,
     options: { plant },
-    parts: [{ groupKeys: 128, splitKeys: 128 }],
+    parts: [{ groupKeys: 128, splitKeys: 128 }, { groupKeys: 224, splitKeys: 128 }],
     queries: (count, random) => queriesFor(random, model, count, 'f16').map((value, i) => i % model.headDim === 0 ? firsts[i / model.headDim % firsts.length] ?? 1 : value)
   })
 }

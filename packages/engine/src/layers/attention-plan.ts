@@ -4,7 +4,7 @@ import { UnsupportedModelError } from '../errors.ts'
 import { attentionSplit } from '../kernels/attention/attention-order.ts'
 import { attentionGroupBytes } from '../kernels/attention/attention-group.ts'
 import { attentionMmaRun } from '../kernels/attention/attention-mma.ts'
-import { attentionMmaGroupBytes } from '../kernels/attention/attention-mma-group.ts'
+import { attentionMmaGroupBytes, attentionMmaGroupLoads } from '../kernels/attention/attention-mma-group.ts'
 import type { AttentionMmaGroupShape } from '../kernels/attention/attention-mma-group.ts'
 import { attentionMmaTileBytes } from '../kernels/attention/attention-mma-tile.ts'
 import type { AttentionMmaTileShape } from '../kernels/attention/attention-mma-tile.ts'
@@ -34,6 +34,9 @@ const GROUP_ROWS = 16
 
 /** Subgroups of a matrix group, each for 16 pairs of a member and a query head. */
 const GROUP_SUBGROUPS = [1, 2, 4]
+
+/** Vectors of keys, and as many of values, that a thread of a matrix group holds while 64 keys are multiplied: 64 registers. With more it stages 32 keys. */
+const GROUP_LOADS = 8
 
 /** Subgroups that a single token's workgroup may have. */
 const SPLIT_SUBGROUPS = [1, 2, 4, 8]
@@ -105,7 +108,12 @@ function matrixShapes ({ numHeads, numKVHeads, headDim, attention }: ModelConfig
   if (headDim % 16 !== 0 || headDim > 256 || group > TILE_SUBGROUPS) return undefined
   const shared = { headDim, group, capped: attention.softcap !== undefined, subgroup: 32 } as const
   const splits = SPLIT_SUBGROUPS.map(subgroups => ({ ...shared, subgroups })).filter(shape => attentionVectorBytes(shape) <= maxWorkgroupBytes)
-  const groups = GROUP_SUBGROUPS.map(subgroups => ({ ...shared, subgroups })).filter(shape => attentionMmaGroupBytes(shape) <= maxWorkgroupBytes)
+  const groups = GROUP_SUBGROUPS.flatMap(subgroups => {
+    // Half as many stages are faster, if they find room.
+    const long: AttentionMmaGroupShape = { ...shared, subgroups, keys: 64 }
+    const shapes = [...attentionMmaGroupLoads(long) <= GROUP_LOADS ? [long] : [], { ...long, keys: 32 }]
+    return shapes.filter(shape => attentionMmaGroupBytes(shape) <= maxWorkgroupBytes).slice(0, 1)
+  })
   // Many query tokens first: keys and values are staged once for all of them.
   for (let tokenTiles = Math.max(1, Math.floor(TILE_SUBGROUPS / group)); tokenTiles >= 1; tokenTiles = Math.floor(tokenTiles / 2)) {
     for (const keys of [64, 32]) {

@@ -2,7 +2,8 @@ import { defineKernel } from '../define-kernel.ts'
 import { unroll } from '../unroll.ts'
 import { attentionOverrides } from './attention-order.ts'
 import { attentionMmaPrelude, attentionMmaRun } from './attention-mma.ts'
-import { mmaRows, scorePitch, weightPitch } from './attention-mma-rows.ts'
+import { groupScorePitch, weighGroupRows } from './attention-mma-group-rows.ts'
+import { accumulatorRows, weightPitch } from './attention-mma-rows.ts'
 
 export interface AttentionMmaGroupShape {
   readonly headDim: number
@@ -10,56 +11,84 @@ export interface AttentionMmaGroupShape {
   readonly group: number
   /** Subgroups of a workgroup, at most four: each attends the same keys for 16 rows of its own, pairs of a member and a query head. */
   readonly subgroups: number
+  /** Keys staged at a time, 32 or 64. */
+  readonly keys: number
   readonly capped: boolean
   readonly subgroup: 32
 }
 
 /** Query tokens that a workgroup takes: those whose heads all find rows. */
-export function attentionMmaGroupMembers ({ group, subgroups }: AttentionMmaGroupShape): number {
+export function attentionMmaGroupMembers ({ group, subgroups }: Pick<AttentionMmaGroupShape, 'group' | 'subgroups'>): number {
   return Math.floor(16 * subgroups / group)
 }
 
-/** Keys staged at a time. Queries pass through the memory of keys and values first, 16 a subgroup: there is room for four subgroups. */
-const STAGED_KEYS = attentionMmaRun
-
 /** Bytes of workgroup memory a group kernel takes. */
-export function attentionMmaGroupBytes ({ headDim, subgroups }: AttentionMmaGroupShape): number {
-  const keys = STAGED_KEYS
-  return 2 * keys * (headDim + 8) * 2 + subgroups * 16 * (keys + 8) * 6 + 4
+export function attentionMmaGroupBytes ({ headDim, subgroups, keys }: AttentionMmaGroupShape): number {
+  return 2 * keys * (headDim + 8) * 2 + subgroups * 16 * ((keys + 4) * 4 + (keys + 8) * 2) + 4
 }
+
+/** Vectors of eight key elements, and as many of values, that a thread stages at a time. */
+export function attentionMmaGroupLoads ({ headDim, subgroups, subgroup, keys }: AttentionMmaGroupShape): number {
+  return Math.ceil(keys * headDim / 8 / (subgroups * subgroup))
+}
+
+/** Registers of a thread that hold queries, outputs and what is loaded ahead, at most: some sixty more are needed beside them. */
+const MOST_HELD = 192
 
 /**
  * Attention of single query tokens over keys that lie in the same blocks for all of them, on tensor cores, one workgroup per (group
  * record, KV head): partial results (o, m, l) for attention_merge, beside those of each token's own keys (attention-vector.ts).
  *
  * q `[token][query head][D]` f16, scaled: members lie anywhere, so their queries are gathered through workgroup memory. Rows are pairs of
- * a member and a query head, one behind the other, so that a tile has no gaps whatever the group. Keys and values are staged as in
- * attention-mma-tile.ts, by loads of 16 bytes, the next ones under way while the present ones are multiplied. Prefixes are whole runs of
- * 32 keys, and every key is visible unless there is a window. Rows past the last member repeat it and are not stored; subgroups
+ * a member and a query head, one behind the other, so that a tile has no gaps whatever the group. Prefixes are whole runs of 32 keys: of 64 staged ones
+ * the last 32 may be none, and then the last key is read again and its weight is zero. Rows past the last member repeat it and are not stored; subgroups
  * without a member multiply nothing.
+ *
+ * **Stages.** Keys of the next stage and values of this one are put down in the same place, between scores and weights, and three barriers order
+ * everything. The first stands between scores and whoever reads them, between products with keys and the keys that replace them, and between products with
+ * values and theirs. The second: between weights, keys, values, `exceeded` and whoever reads them. The third: between reading `exceeded` and setting it again;
+ * workgroupUniformLoad has both. What comes next is loaded into registers meanwhile, and its block table's entry a stage earlier still, so that neither is
+ * waited for; heads so large that registers would not suffice are staged straight from storage.
  *
  * **Softmax** is attention-mma.ts's. Bytes: 4·D a key and KV head for all members, and 4·(D + 2) written a row; operations 4·D a
  * row and key.
  * @see BatchLLM (arXiv 2412.03594), prefix-shared attention
  */
 export function attentionMmaGroup (shape: AttentionMmaGroupShape) {
-  const { headDim, group, subgroups, capped, subgroup } = shape
-  const keys = STAGED_KEYS
+  const { headDim, group, subgroups, keys, capped, subgroup } = shape
   const threads = subgroups * subgroup
   const vectors = headDim / 8
   const pitch = vectors + 1
-  const rows = mmaRows({ headDim, keys, capped })
+  const scorePitch = groupScorePitch(keys)
+  const rows = accumulatorRows({ headDim, keys, pitch: scorePitch })
   const keyTiles = keys / 16
   const depthTiles = headDim / 16
-  const loads = Math.ceil(keys * vectors / threads)
+  const loads = attentionMmaGroupLoads(shape)
+  const ahead = 12 * depthTiles + 8 * loads <= MOST_HELD
   const pieces = (line: (n: number) => string): string => unroll(loads, n =>
     `{ let e = thread + ${n * threads}u; ${(n + 1) * threads > keys * vectors ? `if (e < ${keys * vectors}u) { ${line(n)} }` : line(n)} }`)
-  const load = (start: string): string => pieces(n => `
-      let from_key = key_vector(table, min(${start} + e / ${vectors}u, part.end - 1u), head) + e % ${vectors}u;
-      next_k_${n} = kv[from_key];
-      next_v_${n} = kv[from_key + value_offset()];`)
+  const place = (start: string): string => `key_vector(table, min(${start} + e / ${vectors}u, part.end - 1u), head) + e % ${vectors}u`
+  const staged = `e / ${vectors}u * ${pitch}u + e % ${vectors}u`
+  // Queries wait where values will, if there is room, and else where keys will, too.
+  const aside = 16 * subgroups <= keys
+  const queriesAt = aside ? keys * pitch : 0
+  const firstKeys = ahead ? pieces(n => `tiles[${staged}] = next_k_${n};`) : pieces(() => `tiles[${staged}] = kv[${place('begin')}];`)
+  const stage = ahead
+    ? `${pieces(n => `
+      tiles[${staged}] = next_k_${n};
+      tiles[${keys * pitch}u + ${staged}] = next_v_${n};`)}
+    if (start + KEYS < part.end) {
+      ${pieces(n => `
+      next_v_${n} = kv[after_${n} + value_offset()];
+      next_k_${n} = kv[further_${n}];
+      after_${n} = further_${n};
+      further_${n} = ${place('start + 3u * KEYS')};`)}
+    }`
+    : pieces(() => `
+      tiles[${staged}] = kv[${place('start + KEYS')}];
+      tiles[${keys * pitch}u + ${staged}] = kv[${place('start')} + value_offset()];`)
   return defineKernel({
-    name: `attention_mma_group_d${headDim}_g${group}_n${subgroups}${capped ? '_capped' : ''}`,
+    name: `attention_mma_group_d${headDim}_g${group}_n${subgroups}_k${keys}${capped ? '_capped' : ''}`,
     bindings: { q: 'read', kv: 'read', step: 'read', partial_out: 'read_write', partial_max_sum: 'read_write' },
     overrides: attentionOverrides,
     wgsl: `
@@ -74,16 +103,13 @@ const GROUP = ${group}u;
 const KEYS = ${keys}u;
 // Keys, then values; before them queries, row by row. A vector type, since matrices of halves are loaded from addresses that are multiples of 16.
 var<workgroup> tiles: array<vec4<u32>, ${2 * keys * pitch}>;
-var<workgroup> scores: array<vec4<f32>, ${subgroups * 16 * scorePitch(keys)}>;
+var<workgroup> scores: array<vec4<f32>, ${subgroups * 16 * scorePitch}>;
 var<workgroup> weights: array<vec4<u32>, ${subgroups * 16 * weightPitch(keys)}>;
 var<workgroup> exceeded: atomic<u32>;
 
-/** The member that a workgroup's row belongs to, the last one for rows past it. */
-fn member_record(part: GroupRecord, pair: u32) -> SingleRecord {
-  return single_record(part.first_single + min(pair / GROUP, part.count - 1u));
-}
-
+// Whether a subgroup has members is the same for all of it.
 @compute @workgroup_size(${threads})
+@diagnostic(off, subgroup_uniformity)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   if (wg.x >= num_groups()) { return; }
   let head = wg.y;
@@ -96,46 +122,64 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     begin = max(begin, hidden / ${attentionMmaRun}u * ${attentionMmaRun}u);
   }
   let table = single_record(part.first_single).table;
-  ${unroll(loads, n => `var next_k_${n}: vec4<u32>; var next_v_${n}: vec4<u32>;`)}
-  ${load('begin')}
-  for (var i = thread; i < ${subgroups * 16}u * HALVES; i += ${threads}u) {
-    let pair = min(i / HALVES, part.count * GROUP - 1u);
-    tiles[i / HALVES * ${pitch}u + i % HALVES] = q[((member_record(part, pair).token_row * NUM_KV_HEADS + head) * GROUP + pair % GROUP) * HALVES + i % HALVES];
-  }
   let sg = thread / ${subgroup}u;
   let lane = thread % ${subgroup}u;
   let row = lane / 2u;
   let half = lane % 2u;
+  // The row's member, the last one for rows past it.
   let pair = sg * 16u + row;
-  let record = member_record(part, pair);
+  let record = single_record(part.first_single + min(pair / GROUP, part.count - 1u));
   let hidden = window_start(record.context - 1u);
   let busy = sg * 16u < part.count * GROUP;
-  let my_scores = sg * ${16 * scorePitch(keys)}u;
+  let my_scores = sg * ${16 * scorePitch}u;
   let my_weights = sg * ${16 * weightPitch(keys)}u;
   var reference = UNSET;
   var sum = 0.0;
+  ${ahead
+? `${unroll(loads, n => `var next_k_${n}: vec4<u32>; var next_v_${n}: vec4<u32>; var after_${n}: u32; var further_${n}: u32;`)}
+  ${pieces(n => `
+      let place = ${place('begin')};
+      next_k_${n} = kv[place];
+      next_v_${n} = kv[place + value_offset()];`)}`
+: ''}
+  let q_at = ((record.token_row * NUM_KV_HEADS + head) * GROUP + pair % GROUP) * HALVES + half;
+  ${unroll(depthTiles, d => `let query_${d} = q[q_at + ${2 * d}u];`)}
+  ${ahead
+? pieces(n => `
+      after_${n} = ${place('begin + KEYS')};
+      further_${n} = ${place('begin + 2u * KEYS')};`)
+: ''}
+  ${unroll(depthTiles, d => `tiles[${queriesAt}u + pair * ${pitch}u + ${2 * d}u + half] = query_${d};`)}
+  ${aside ? firstKeys : ''}
   if (thread == 0u) { atomicStore(&exceeded, 0u); }
   workgroupBarrier();
-  ${unroll(depthTiles, d => `let q_${d} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tiles, sg * ${16 * pitch}u + ${2 * d}u, ${pitch}u);
+  ${unroll(depthTiles, d => `let q_${d} = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tiles, ${queriesAt}u + sg * ${16 * pitch}u + ${2 * d}u, ${pitch}u);
   var out_${d}: subgroup_matrix_result<f32, 16, 16>;`)}
+  ${aside
+? ''
+: `workgroupBarrier();
+  ${firstKeys}
+  workgroupBarrier();`}
+  ${ahead ? pieces(n => `next_k_${n} = kv[after_${n}];`) : ''}
   for (var start = begin; start < part.end; start += KEYS) {
-    workgroupBarrier();
-    ${pieces(n => `
-      tiles[e / ${vectors}u * ${pitch}u + e % ${vectors}u] = next_k_${n};
-      tiles[${keys * pitch}u + e / ${vectors}u * ${pitch}u + e % ${vectors}u] = next_v_${n};`)}
-    workgroupBarrier();
-    // Past the end the last key is read again, and its weight is zero.
-    if (start + KEYS < part.end) { ${load('start + KEYS')} }
     if (busy) {
       ${unroll(keyTiles, j => `var s_${j}: subgroup_matrix_result<f32, 16, 16> = subgroup_matrix_result<f32, 16, 16>(0.0);`)}
       ${unroll(depthTiles, d => unroll(keyTiles, j => `s_${j} = subgroupMatrixMultiplyAccumulate(q_${d}, subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tiles, ${16 * j * pitch + 2 * d}u, ${pitch}u), s_${j});`))}
-      ${unroll(keyTiles, j => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * j}u, s_${j}, ${scorePitch(keys)}u);`)}
+      ${unroll(keyTiles, j => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * j}u, s_${j}, ${scorePitch}u);`)}
     }
     workgroupBarrier();
-    let visible = select(0u, min(part.end - start, KEYS), busy);
-    let unseen = max(hidden, start) - start;
-    ${rows.weigh({ number: 'start + 1u', isLater: 'start > begin' })}
-    workgroupBarrier();
+    // Past the end the last key is read again.
+    ${stage}
+    var keep = 1.0;
+    if (busy) {
+      let visible = min(part.end - start, KEYS);
+      let unseen = max(hidden, start) - start;
+      ${weighGroupRows({ keys, capped }, weightPitch(keys), 'start + 1u', 'start > begin')}
+    }
+    if (workgroupUniformLoad(&exceeded) == start + 1u) {
+      ${rows.scale()}
+      workgroupBarrier();
+    }
     if (busy) {
       ${unroll(keyTiles, j => `{
         let w = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&weights, my_weights + ${2 * j}u, ${weightPitch(keys)}u);

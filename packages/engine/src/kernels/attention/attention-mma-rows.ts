@@ -26,20 +26,47 @@ export function weightPitch (keys: number): number {
 }
 
 /**
+ * Accumulators `out_0` and on of a subgroup, on their way through its rows of `scores`, `pitch` vectors of four each, since a matrix' elements cannot
+ * be reached otherwise: as many columns at a time as fit beside each other where `keys` scores do. Neighbouring lanes share row `row`, and each, `half`
+ * of them, owns every other run of 8 columns. All of a workgroup's threads are to come by.
+ */
+export function accumulatorRows ({ headDim, keys, pitch }: Pick<MmaRowsShape, 'headDim' | 'keys'> & { readonly pitch: number }) {
+  const depthTiles = headDim / 16
+  const at = (run: number, part: number): string => `row * ${pitch}u + ${4 * run + part}u + half * 2u`
+  const tilesAtOnce = Math.min(depthTiles, keys / 16)
+  const rounds = Array.from({ length: Math.ceil(depthTiles / tilesAtOnce) }, (_, round) =>
+    Array.from({ length: Math.min(tilesAtOnce, depthTiles - round * tilesAtOnce) }, (_, n) => round * tilesAtOnce + n))
+  const store = (round: readonly number[]): string => round.map((d, n) => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * n}u, out_${d}, ${pitch}u);`).join('\n')
+  const load = (round: readonly number[]): string => round.map((d, n) => `out_${d} = subgroupMatrixLoad<subgroup_matrix_result<f32, 16, 16>, row_major>(&scores, my_scores + ${4 * n}u, ${pitch}u);`).join('\n')
+  return {
+    /** Brings rows down to `keep` of what they are. The last of it may still be read from `scores` when this ends. */
+    scale: (): string => rounds.map(round => `
+        workgroupBarrier();
+        ${store(round)}
+        workgroupBarrier();
+        ${unroll(round.length, c => unroll(2, n => `scores[my_scores + ${at(c, n)}] *= keep;`))}
+        workgroupBarrier();
+        ${load(round)}`).join('\n'),
+    /** Reads rows out, 16 columns and two vectors of the lane's at a time. @param use of vectors that `value(0)` and `value(1)` name, columns 16 · `tile` + 8 · half and on */
+    readOut: (condition: string, use: (tile: number, value: (n: number) => string) => string): string => rounds.map(round => `
+  workgroupBarrier();
+  ${store(round)}
+  workgroupBarrier();
+  if (${condition}) {
+    ${round.map((tile, c) => use(tile, n => `scores[my_scores + ${at(c, n)}]`)).join('\n')}
+  }`).join('\n')
+  }
+}
+
+/**
  * The statements of kernels whose 16 queries a subgroup are the rows of its tiles, from scores in workgroup memory to weights beside them: the
- * softmax of attention-mma.ts. Neighbouring lanes share row `row`, and each, `half` of them, owns every other run of 8 of its scores. The
- * kernel has `scores`, `weights`, `my_scores`, `my_weights`, `exceeded`, `reference`, `sum` and accumulators `out_0` and on.
+ * softmax of attention-mma.ts. Lanes share rows as in `accumulatorRows`, each with every other run of 8 of its row's scores. The kernel has `scores`,
+ * `weights`, `my_scores`, `my_weights`, `exceeded`, `reference`, `sum` and accumulators `out_0` and on.
  */
 export function mmaRows ({ headDim, keys, capped }: MmaRowsShape) {
   const perLane = keys / 16
-  const depthTiles = headDim / 16
   const at = (run: number, part: number): string => `row * ${scorePitch(keys)}u + ${4 * run + part}u + half * 2u`
-  // Accumulators pass through the subgroup's scores, as many columns at a time as fit.
-  const tilesAtOnce = Math.min(depthTiles, perLane)
-  const rounds = Array.from({ length: Math.ceil(depthTiles / tilesAtOnce) }, (_, round) =>
-    Array.from({ length: Math.min(tilesAtOnce, depthTiles - round * tilesAtOnce) }, (_, n) => round * tilesAtOnce + n))
-  const store = (round: readonly number[]): string => round.map((d, n) => `subgroupMatrixStore<row_major>(&scores, my_scores + ${4 * n}u, out_${d}, ${scorePitch(keys)}u);`).join('\n')
-  const load = (round: readonly number[]): string => round.map((d, n) => `out_${d} = subgroupMatrixLoad<subgroup_matrix_result<f32, 16, 16>, row_major>(&scores, my_scores + ${4 * n}u, ${scorePitch(keys)}u);`).join('\n')
+  const { scale, readOut } = accumulatorRows({ headDim, keys, pitch: scorePitch(keys) })
   return {
     /** Weighs the scores of keys in [unseen, visible), both counted from the first at hand. */
     weigh: ({ number, isLater }: MmaRowsTurn): string => `
@@ -57,13 +84,7 @@ export function mmaRows ({ headDim, keys, capped }: MmaRowsShape) {
       reference = raised;
       sum *= keep;
       if (${isLater}) {
-        ${rounds.map(round => `
-        workgroupBarrier();
-        ${store(round)}
-        workgroupBarrier();
-        ${unroll(round.length, c => unroll(2, n => `scores[my_scores + ${at(c, n)}] *= keep;`))}
-        workgroupBarrier();
-        ${load(round)}`).join('\n')}
+        ${scale()}
       }
     }
     ${unroll(perLane, c => `{
@@ -72,13 +93,6 @@ export function mmaRows ({ headDim, keys, capped }: MmaRowsShape) {
       sum += ((p_0.x + p_0.y) + (p_0.z + p_0.w)) + ((p_1.x + p_1.y) + (p_1.z + p_1.w));
       weights[my_weights + row * ${weightPitch(keys)}u + ${2 * c}u + half] = vec4<u32>(pack2x16float(p_0.xy), pack2x16float(p_0.zw), pack2x16float(p_1.xy), pack2x16float(p_1.zw));
     }`)}`,
-    /** Reads the accumulators out, 16 columns and two vectors of the lane's at a time. @param use of vectors that `value(0)` and `value(1)` name, columns 16 · `tile` + 8 · half and on */
-    readOut: (condition: string, use: (tile: number, value: (n: number) => string) => string): string => rounds.map(round => `
-  workgroupBarrier();
-  ${store(round)}
-  workgroupBarrier();
-  if (${condition}) {
-    ${round.map((tile, c) => use(tile, n => `scores[my_scores + ${at(c, n)}]`)).join('\n')}
-  }`).join('\n')
+    readOut
   }
 }

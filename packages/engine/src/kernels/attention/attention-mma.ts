@@ -43,5 +43,5 @@ fn seen(s: vec4<f32>, j: u32, unseen: u32, visible: u32) -> vec4<f32> {
 `
 }
 
-/** What splits and prefixes are multiples of: keys that are staged at a time, or a multiple of what a subgroup attends at a time. */
+/** What splits and prefixes are multiples of: keys that are staged at a time or half of them, and a multiple of what a subgroup attends at a time. */
 export const attentionMmaRun = 32

@@ -3,7 +3,7 @@ import type { DeviceCapabilities } from '../../packages/engine/src/device/device
 import { attentionMmaGroup, attentionMmaGroupBytes, attentionMmaGroupMembers } from '../../packages/engine/src/kernels/attention/attention-mma-group.ts'
 import { attentionMmaTile, attentionMmaTileBytes } from '../../packages/engine/src/kernels/attention/attention-mma-tile.ts'
 import { attentionSplit } from '../../packages/engine/src/kernels/attention/attention-order.ts'
-import { attentionVector, attentionVectorBytes } from '../../packages/engine/src/kernels/attention/attention-vector.ts'
+import { attentionVector, attentionVectorBytes, attentionVectorRun } from '../../packages/engine/src/kernels/attention/attention-vector.ts'
 import { partialSplits } from '../../packages/engine/src/layers/activation-buffers.ts'
 import { chooseSplit, planAttention, tileTokens } from '../../packages/engine/src/layers/attention-plan.ts'
 import type { AttentionPlan } from '../../packages/engine/src/layers/attention-plan.ts'
@@ -105,7 +105,9 @@ t.test('a split is of whole runs of keys, and has subgroups of which there is a 
       for (const longest of [1, 32, 33, 1000, 8191, 131_072]) {
         const { keys, subgroups } = split(singles, longest)
         t.ok(keys >= 32 && keys % 32 === 0, `${numKVHeads} KV heads, ${singles} × ${longest}: ${keys}`)
-        t.ok(plan.type === 'matrix' && plan.splits.some(shape => shape.subgroups === subgroups) && 32 * subgroups <= keys, `${subgroups} subgroups`)
+        t.ok(plan.type === 'matrix' && plan.splits.some(shape => shape.subgroups === subgroups), `${subgroups} subgroups`)
+        // A lone row's last ones may have none, so that there is one for each of the others' turns.
+        t.ok(singles === 1 ? plan.type === 'matrix' && attentionVectorRun(plan.tile) * subgroups < 2 * keys : 32 * subgroups <= keys, `${subgroups} subgroups for ${keys} keys`)
       }
     }
   }
@@ -118,8 +120,10 @@ t.test('a few long sequences are split until the device is busy, and many sequen
   for (const singles of [1, 2, 4, 8]) t.ok(singles * numKVHeads * splits(singles, 32_768) * split(singles, 32_768).subgroups >= 1024, `${singles} sequences: a thousand subgroups`)
   for (const singles of [8, 32, 64]) t.equal(splits(singles, 600), 1, `${singles} sequences of 600 keys have a workgroup each and need no merge`)
   for (const longest of [1, 100, 4096, 131_072]) t.equal(splits(128, longest), 1, `128 sequences of ${longest} keys`)
-  t.equal(splits(1, 32), 1)
-  t.equal(splits(1, 33), 2, 'beyond a run of keys a lone sequence is split')
+  const atOnce = 8 * attentionVectorRun({ headDim: aConfig().headDim, group: 3 })
+  t.equal(splits(1, atOnce), 1)
+  t.equal(splits(1, atOnce + 1), 2, 'beyond what eight subgroups attend at a time a lone sequence is split')
+  t.equal(splits(1, 8 * atOnce), 8, 'into as many parts as the projection behind it merges')
 })
 
 t.test('the splits of every batch find room among the partial results, within limits that servers have', async t => {

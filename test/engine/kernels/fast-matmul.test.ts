@@ -2,8 +2,9 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { DeviceCapabilities } from '../../../packages/engine/src/device/device-capabilities.ts'
 import { GpuDevice } from '../../../packages/engine/src/device/gpu-device.ts'
-import { fastVariants } from '../../../packages/engine/src/kernels/matmul/fast-variants.ts'
-import { gemvNormed, gemvTiled } from '../../../packages/engine/src/kernels/matmul/gemv-tiled.ts'
+import { fastVariants, vectorLoop } from '../../../packages/engine/src/kernels/matmul/fast-variants.ts'
+import { gemvNormed } from '../../../packages/engine/src/kernels/matmul/gemv-normed.ts'
+import { gemvTiled } from '../../../packages/engine/src/kernels/matmul/gemv-tiled.ts'
 import { plainSum } from '../../../packages/engine/src/kernels/matmul/matmul-interface.ts'
 import type { MatmulVariant } from '../../../packages/engine/src/kernels/matmul/matmul-variant.ts'
 import { isGated } from '../../../packages/engine/src/kernels/matmul/weight-layout.ts'
@@ -44,13 +45,11 @@ function distinct (all: readonly MatmulVariant[]): MatmulVariant[] {
   return [...new Map(all.map(variant => [variant.kernel.name, variant])).values()]
 }
 
-/** K that a kernel takes at a time: staged, or a tile for each load of each subgroup. */
+/** K that a kernel stages at a time, or the K that a matrix-vector kernel is for. */
 function depthOf ({ kernel: { name } }: MatmulVariant): { readonly type: 'staged' | 'vector', readonly depth: number } {
-  const [, staged] = /^matmul_mma_staged_.*_k(\d+)$/.exec(name) ?? []
-  if (staged !== undefined) return { type: 'staged', depth: Number(staged) }
-  const [, splits, ahead] = /^matmul_gemv_tiled_.*_s(\d+)_a(\d+)$/.exec(name) ?? []
-  if (splits === undefined) throw new Error(`the name ${name} does not tell a depth`)
-  return { type: 'vector', depth: 16 * Number(splits) * Number(ahead) }
+  const [, type, depth] = /^matmul_(mma_staged|gemv_tiled)_.*_k(\d+)$/.exec(name) ?? []
+  if (depth === undefined) throw new Error(`the name ${name} does not tell a depth`)
+  return { type: type === 'mma_staged' ? 'staged' : 'vector', depth: Number(depth) }
 }
 
 t.test('every fast kernel that a weight may take is valid WGSL for an adapter that has tensor cores', async t => {
@@ -58,8 +57,8 @@ t.test('every fast kernel that a weight may take is valid WGSL for an adapter th
   t.teardown(() => device[Symbol.asyncDispose]())
   for (const epilogue of epilogues) {
     const chosen = distinct([...choices(epilogue, 48 << 10, 32 << 10).flatMap(({ variants }) => variants), ...unchosen(epilogue)])
-    const normed = [...new Set(chosen.map(depthOf).flatMap(({ type, depth }) => type === 'vector' ? [depth / 128] : []))].map(splits => gemvNormed({ splits, ahead: 8, subgroup: 32, epilogue }))
-    for (const { name, wgsl } of [...chosen.map(({ kernel }) => kernel), ...normed]) {
+    const normed = DEPTHS.flatMap(k => WIDTHS.map(columns => gemvNormed({ ...vectorLoop(columns, k), epilogue })))
+    for (const { name, wgsl } of new Map([...chosen.map(({ kernel }) => kernel), ...normed].map(kernel => [kernel.name, kernel])).values()) {
       const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
       const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
       t.strictSame(messages.filter(({ type }) => type === 'error').map(({ lineNum, message }) => `${lineNum}: ${message}`), [], name)
@@ -94,7 +93,7 @@ const gpu = 'missing' in opened || (opened.device.capabilities.subgroupMatrix &&
 
 /** A form that no weight takes at present, though a measured table may. */
 function unchosen (epilogue: Epilogue): MatmulVariant[] {
-  return [{ kernel: gemvTiled({ rows: 2, splits: 4, ahead: 8, subgroup: 32, epilogue }), rows: 2, columns: 16, upTo: 2 }]
+  return [{ kernel: gemvTiled({ rows: 2, splits: 4, ahead: 8, k: 1056, subgroup: 32, epilogue }), rows: 2, columns: 16, upTo: 2 }]
 }
 
 /** A problem whose weight and bias lie on the device. */
@@ -167,8 +166,7 @@ for (const epilogue of epilogues) {
       const { type, depth } = depthOf(variant)
       const { rows } = variant
       const [most, n] = [type === 'staged' ? ROW_PADDING + 1 : 5, widthOf(type)]
-      // A vector kernel's K ends within one subgroup's part and leaves others without any; at its shortest, most have none.
-      const [few, many] = type === 'staged' ? [depth, 3 * depth] : [32, depth + 32]
+      const [few, many] = type === 'staged' ? [depth, 3 * depth] : [depth, depth]
       const plain = await placedProblem(most, many, n, plainSum)
       for (const m of new Set([1, rows - 1, rows, rows + 1])) if (m > 0) await check(t, gpu, variant, plain, m)
       const finished = await placedProblem(most, few, n, finishes[epilogue])
@@ -208,7 +206,7 @@ for (const epilogue of epilogues) {
       if (part === undefined) throw new Error('the weight is missing')
       const type = isGated(epilogue) ? 'f16' : 'f32'
       const y = epilogue === 'residual' ? await gpu.upload(problem.before, 'f32') : await gpu.poisoned(n, type)
-      await gpu.run(gemvNormed({ splits, ahead: 8, subgroup: 32, epilogue }), {
+      await gpu.run(gemvNormed({ splits, ahead: 8, k, subgroup: 32, epilogue }), {
         storage: 'f16',
         activation: 'f16',
         overrides: { ...matmulSettings(problem, { logitRows, first: 0, count: n }), EPS },

@@ -14,7 +14,7 @@ import { measuredProducts, productShapes } from '../../../packages/engine/src/tu
 import { rowRanges } from '../../../packages/engine/src/tuning/product-candidates.ts'
 
 const adapter = { name: 'Paper GPU 9000', driver: 'paper 1.2' }
-const table: ProductTable = { '64 x 96': [{ upTo: 1, kernel: ['vector', 1, 4] }, { upTo: ANY_ROWS, kernel: ['staged', 2, 2, 1, 2, 2, 32] }] }
+const table: ProductTable = { '64 x 96': [{ upTo: 1, kernel: ['vector', 1, 4, 8] }, { upTo: ANY_ROWS, kernel: ['staged', 2, 2, 1, 2, 2, 32] }] }
 const capabilities = { f16: true, subgroups: true, timestamps: true, subgroupMatrix: true, software: false, maxBindingBytes: 2 ** 31, maxWorkgroupThreads: 1024, maxWorkgroupBytes: 48 << 10 }
 
 async function aFolder (t: Tap): Promise<string> {
@@ -28,7 +28,7 @@ t.test('what was measured is found again, and tables of several models add up', 
   const folder = path.join(await aFolder(t), 'made on demand')
   t.same(await new KeptProducts(folder, adapter).read(), {}, 'nothing at first')
   await new KeptProducts(folder, adapter).add(table)
-  await new KeptProducts(folder, adapter).add({ '32 x 32': [{ upTo: ANY_ROWS, kernel: ['vector', 1, 2] }] })
+  await new KeptProducts(folder, adapter).add({ '32 x 32': [{ upTo: ANY_ROWS, kernel: ['vector', 1, 2, 4] }] })
   const kept = await new KeptProducts(folder, adapter).read()
   t.same(Object.keys(kept).sort(), ['32 x 32', '64 x 96'])
   t.same(kept['64 x 96'], table['64 x 96'])

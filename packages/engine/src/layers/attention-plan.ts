@@ -13,6 +13,7 @@ import type { AttentionTileShape } from '../kernels/attention/attention-rows.ts'
 import { attentionTileBytes } from '../kernels/attention/attention-tile.ts'
 import { attentionVectorBytes, attentionVectorRun } from '../kernels/attention/attention-vector.ts'
 import type { AttentionVectorShape } from '../kernels/attention/attention-vector.ts'
+import { mostMergedParts } from '../kernels/matmul/gemv-merged.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import type { Split } from '../single-rows.ts'
 
@@ -64,11 +65,18 @@ export function tileTokens (plan: AttentionPlan): number {
 export function chooseSplit (plan: AttentionPlan, numKVHeads: number): (singles: number, longest: number) => Split {
   if (plan.type === 'ordered') return () => ({ keys: attentionSplit, subgroups: 1 })
   const most = plan.splits.at(-1)?.subgroups ?? 1
+  const run = attentionVectorRun(plan.tile)
   // Subgroups that have work in 32 keys.
-  const atOnce = attentionMmaRun / attentionVectorRun(plan.tile)
+  const atOnce = attentionMmaRun / run
   return (singles, longest) => {
     const rows = Math.max(1, singles) * numKVHeads
     const runs = Math.max(1, Math.ceil(longest / attentionMmaRun))
+    // The projection behind a lone row merges its parts, if they are few: a subgroup for what it attends at a time, as many as a workgroup may have.
+    const parts = Math.max(1, Math.ceil(longest / (most * run)))
+    if (singles === 1 && parts <= mostMergedParts) {
+      const keys = attentionMmaRun * Math.ceil(runs / parts)
+      return { keys, subgroups: Math.min(most, 2 ** Math.ceil(Math.log2(keys / run))) }
+    }
     const each = Math.max(1, Math.floor(FULL_SUBGROUPS / rows))
     // A few rows are cut into many workgroups, which have a processor each, and a subgroup for what it attends at a time.
     const alone = rows < 64

@@ -7,10 +7,11 @@ import { attentionVector } from '../kernels/attention/attention-vector.ts'
 import { attentionMerge, attentionReduce } from '../kernels/model-kernels.ts'
 import type { Pipeline } from '../kernels/pipeline-cache.ts'
 import type { Recorder } from './norms.ts'
+import type { LeavesParts } from './attention-output.ts'
 import type { LayerContext } from './layer-context.ts'
 
-/** Binds one layer's keys and values to attention's kernels. */
-export type BindAttention = (kv: GPUBuffer) => Recorder
+/** Binds one layer's keys and values to attention's kernels; `leavesParts`: where whoever reads the result merges its parts. */
+export type BindAttention = (kv: GPUBuffer, leavesParts?: LeavesParts) => Recorder
 
 /**
  * Attention's kernels for layers of one window: tiles of consecutive query tokens, then single tokens: keys that several share, their own keys
@@ -52,7 +53,7 @@ export async function createAttention (context: LayerContext, window: number | u
     pipelines.get(attentionMerge, heads)
   ])
   const mergeGroup = merge.bind({ ...partials, step, y: attended })
-  return kv => {
+  return (kv, leavesParts) => {
     const tileGroup = tile.bind({ q, kv, step, y: attended })
     const splitGroup = splits[0]?.pipeline.bind({ q, kv, step, ...partials, y: attended })
     const recordGroups = groupRecorder(groups, { q, kv, step, ...partials }, numKVHeads)
@@ -62,7 +63,7 @@ export async function createAttention (context: LayerContext, window: number | u
       const split = splits.find(({ subgroups }) => subgroups === shape.splitSubgroups)
       if (split !== undefined && splitGroup !== undefined) list.dispatch('attention_split', split.pipeline, splitGroup, [shape.splits, numKVHeads, shape.singles])
       // Rows of one part are finished where they are attended.
-      if (shape.splits > 1 || shape.groups > 0) list.dispatch('attention_merge', merge, mergeGroup, [numHeads, shape.singles, 1])
+      if ((shape.splits > 1 || shape.groups > 0) && leavesParts?.(shape) !== true) list.dispatch('attention_merge', merge, mergeGroup, [numHeads, shape.singles, 1])
     }
   }
 }

@@ -1,17 +1,19 @@
 import { createAttention } from '../layers/attention.ts'
+import { createMergedOutput } from '../layers/attention-output.ts'
 import type { BindAttention } from '../layers/attention.ts'
 import { ExpertMlp } from '../layers/expert-mlp.ts'
 import type { ExpertMlpWeights } from '../layers/expert-mlp.ts'
 import type { ExpertBuffers } from '../layers/expert-buffers.ts'
 import type { LayerContext } from '../layers/layer-context.ts'
 import { Linear } from '../layers/linear.ts'
+import type { LinearBuffers, LinearOptions } from '../layers/linear.ts'
 import { createNormedLinear } from '../layers/normed-linear.ts'
-import type { NormedLinearParts } from '../layers/normed-linear.ts'
-import { createBranchNorm, createFinalNorm, createInputNorm, createQKNorm } from '../layers/norms.ts'
+import { createBranchNorm, createFinalNorm, createInputNorm } from '../layers/norms.ts'
 import type { Recorder } from '../layers/norms.ts'
+import { createRotaryProjection } from '../layers/rotary-projection.ts'
 import type { LinearWeight } from '../weights/linear-weight.ts'
 import type { CommandList } from '../kernels/command-list.ts'
-import { embedding, ropeKVWrite } from '../kernels/model-kernels.ts'
+import { embedding } from '../kernels/model-kernels.ts'
 import { layoutNumber } from '../kernels/matmul/weight-layout.ts'
 import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import type { StepShape } from '../step-inputs.ts'
@@ -123,38 +125,37 @@ async function createEmbedding ({ config, pipelines, buffers }: LayerContext, { 
 interface Block { readonly recorders: readonly Recorder[], readonly last: Linear | undefined }
 
 async function createAttentionBlock (context: LayerContext, layer: DecoderLayerWeights, index: number, attention: BindAttention, { kv, rotations }: DecoderMemory, before: Linear | undefined): Promise<Block> {
-  const { config, pipelines, buffers, blockSize } = context
-  const { numHeads, numKVHeads, headDim, rotaries } = config
+  const { config, buffers } = context
   const keysValues = kv[index]
   if (keysValues === undefined) throw new TypeError(`layer ${index} has no KV buffer`)
-  const rotary = config.layers[index]?.rotary
-  const rope = await pipelines.get(ropeKVWrite, {
-    NUM_HEADS: numHeads,
-    NUM_KV_HEADS: numKVHeads,
-    HEAD_DIM: headDim,
-    ROTARY_DIM: rotary === undefined ? 0 : rotaries[rotary]?.dim ?? 0,
-    BLOCK_SIZE: blockSize,
-    SCALE: config.attention.scale
+  const { rotary, window } = config.layers[index] ?? {}
+  const project = await createRotaryProjection(context, {
+    norm: await createInputNorm(context, 'attention_norm', layer.beforeAttention, before),
+    normWeight: layer.beforeAttention,
+    before,
+    ...layer.qkv,
+    qkNorm: layer.qkNorm,
+    kv: keysValues,
+    rotation: rotary === undefined ? undefined : rotations[rotary],
+    rotaryDim: rotary === undefined ? 0 : config.rotaries[rotary]?.dim ?? 0
   })
-  const rotation = (rotary === undefined ? undefined : rotations[rotary]) ?? buffers.nothing
-  const ropeGroup = rope.bind({ qkv: buffers.qkv, rotation, step: buffers.step, q: buffers.q, kv: keysValues })
-  const pairs = (numHeads + 2 * numKVHeads) * headDim / 2
-  const attend = attention(keysValues)
-  const norm = await createInputNorm(context, 'attention_norm', layer.beforeAttention, before)
-  const output = await createBranch(context, 'output', layer.output, buffers.attended)
+  const branch = branchOf(context, layer.output, buffers.attended)
+  const output = await createLinear('output', branch)
+  const merged = await createMergedOutput(context, { ...branch, window, whole: output })
   const recorders: Recorder[] = [
-    await createFromResidual(context, { label: 'qkv', norm, normWeight: layer.beforeAttention, before }, layer.qkv, 'store', buffers.qkv),
-    await createQKNorm(context, layer.qkNorm),
-    (list, shape) => list.dispatch('rope_kv_write', rope, ropeGroup, [Math.ceil(pairs / 64), shape.tokens, 1]),
-    attend,
-    recordTokens(output),
+    project,
+    attention(keysValues, merged?.takes),
+    (list, shape) => {
+      if (merged?.takes(shape) === true) merged.record(list, shape)
+      else output.record(list, shape.tokens)
+    },
     await createBranchNorm(context, 'attention_post_norm', layer.afterAttention)
   ]
   return { recorders, last: output }
 }
 
 async function createMlp (context: LayerContext, layer: DecoderLayerWeights, memory: DecoderMemory, before: Linear | undefined): Promise<Block> {
-  const { config, buffers } = context
+  const { config, device, pipelines, buffers, deterministic, products } = context
   const { mlp } = layer
   const norm = await createInputNorm(context, 'mlp_norm', layer.beforeMlp, before)
   if (mlp.type === 'experts') {
@@ -162,43 +163,46 @@ async function createMlp (context: LayerContext, layer: DecoderLayerWeights, mem
     const experts = await ExpertMlp.create(context, expertConfig(config), mlp, memory.experts)
     return { recorders: [norm, (list, shape) => experts.record(list, shape)], last: undefined }
   }
-  const down = await createBranch(context, 'down', mlp.down, buffers.gated)
+  const down = await createLinear('down', branchOf(context, mlp.down, buffers.gated))
+  const { weight, bias } = mlp.gateUp
+  const gateUp = await createNormedLinear(context, {
+    label: 'gate_up',
+    norm,
+    normWeight: layer.beforeMlp,
+    before,
+    weight,
+    epilogue: config.activation === 'silu' ? 'silu-gate' : 'gelu-gate',
+    options: { device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined },
+    buffers: { x: buffers.normed, y: buffers.gated, step: buffers.step, bias: bias ?? buffers.nothing },
+    rows: shape => shape.tokens
+  })
   const recorders: Recorder[] = [
-    await createFromResidual(context, { label: 'gate_up', norm, normWeight: layer.beforeMlp, before }, mlp.gateUp, config.activation === 'silu' ? 'silu-gate' : 'gelu-gate', buffers.gated),
-    recordTokens(down),
+    gateUp,
+    (list, shape) => down.record(list, shape.tokens),
     await createBranchNorm(context, 'mlp_post_norm', layer.afterMlp)
   ]
   return { recorders, last: down }
 }
 
-/** A projection of the normalised residual stream. */
-async function createFromResidual (context: LayerContext, input: Pick<NormedLinearParts, 'label' | 'norm' | 'normWeight' | 'before'>, { weight, bias }: ProjectionWeights, epilogue: Epilogue, y: GPUBuffer): Promise<Recorder> {
-  const { device, pipelines, buffers, deterministic, products } = context
-  return await createNormedLinear(context, {
-    ...input,
-    weight,
-    epilogue,
-    options: { device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined },
-    buffers: { x: buffers.normed, y, step: buffers.step, bias: bias ?? buffers.nothing },
-    rows: shape => shape.tokens
-  })
-}
+interface Branch { readonly weight: LinearWeight, readonly epilogue: Epilogue, readonly options: LinearOptions, readonly buffers: LinearBuffers }
 
 /** The last projection of attention or MLP: into the residual stream, or beside it where a norm comes between. */
-async function createBranch (context: LayerContext, label: string, { weight, bias }: ProjectionWeights, x: GPUBuffer): Promise<Linear> {
-  const { config, device, pipelines, buffers, deterministic, products } = context
+function branchOf ({ config, device, pipelines, buffers, deterministic, products }: LayerContext, { weight, bias }: ProjectionWeights, x: GPUBuffer): Branch {
   const direct = config.norm.placement === 'before'
-  return await Linear.create(label, weight, direct ? 'residual' : 'store', {
-    device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined, scale: config.residualScale
-  }, {
-    x,
-    y: direct ? buffers.residual : buffers.branch,
-    step: buffers.step,
-    bias: bias ?? buffers.nothing,
-    partialSums: bias === undefined ? buffers.partialSums : undefined
-  })
+  return {
+    weight,
+    epilogue: direct ? 'residual' : 'store',
+    options: { device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined, scale: config.residualScale },
+    buffers: {
+      x,
+      y: direct ? buffers.residual : buffers.branch,
+      step: buffers.step,
+      bias: bias ?? buffers.nothing,
+      partialSums: bias === undefined ? buffers.partialSums : undefined
+    }
+  }
 }
 
-function recordTokens (linear: Linear): Recorder {
-  return (list, shape) => linear.record(list, shape.tokens)
+async function createLinear (label: string, { weight, epilogue, options, buffers }: Branch): Promise<Linear> {
+  return await Linear.create(label, weight, epilogue, options, buffers)
 }

@@ -41,7 +41,7 @@ export class KeptProducts {
 /** Another driver, kernel or candidate makes another file. */
 function fingerprint ({ name, driver }: Pick<AdapterReport, 'name' | 'driver'>): string {
   const shape = { rowGroups: 1, columnGroups: 1, depthGroups: 2, rowTiles: 1, columnTiles: 2, depth: 32, subgroup: 32, epilogue: 'silu-gate' } as const
-  const kernels = [mmaStaged(shape).wgsl, mmaStaged({ ...shape, depthGroups: 1, epilogue: 'store', parts: 2 }).wgsl, gemvTiled({ rows: 1, splits: 2, ahead: 2, subgroup: 32, epilogue: 'store' }).wgsl]
+  const kernels = [mmaStaged(shape).wgsl, mmaStaged({ ...shape, depthGroups: 1, epilogue: 'store', parts: 2 }).wgsl, gemvTiled({ rows: 1, splits: 2, ahead: 2, k: 256, subgroup: 32, epilogue: 'store' }).wgsl]
   return createHash('sha256').update(JSON.stringify([name, driver, kernels, rowRanges(1, true)])).digest('hex').slice(0, 12)
 }
 
@@ -58,6 +58,6 @@ function isChoices (value: unknown): value is readonly ProductChoice[] {
 function isKernel (value: unknown): value is ProductKernel {
   if (!Array.isArray(value)) return false
   const [type, ...numbers]: unknown[] = value
-  const counts = type === 'vector' ? [2] : type === 'staged' ? [6, 7] : []
+  const counts = type === 'vector' ? [3] : type === 'staged' ? [6, 7] : []
   return counts.includes(numbers.length) && numbers.every(number => typeof number === 'number' && Number.isInteger(number) && number > 0 && number <= 1024)
 }

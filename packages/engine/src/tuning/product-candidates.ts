@@ -9,14 +9,14 @@ export interface RowRange {
   readonly candidates: readonly ProductKernel[]
 }
 
-const vectors = (rows: number): ProductKernel[] => [4, 8, 16, 32].map(splits => ['vector', rows, splits])
+const vectors: readonly ProductKernel[] = [['vector', 1, 8, 8], ['vector', 1, 8, 4], ['vector', 1, 16, 4], ['vector', 1, 16, 8], ['vector', 1, 32, 4], ['vector', 1, 32, 8]]
 
 const few: readonly RowRange[] = [
-  { upTo: 1, measuredRows: 1, candidates: vectors(1) },
+  { upTo: 1, measuredRows: 1, candidates: vectors },
   {
     upTo: 4,
     measuredRows: 4,
-    candidates: [['vector', 4, 8], ['vector', 4, 16], ['staged', 1, 1, 8, 1, 1, 128], ['staged', 1, 1, 8, 1, 1, 512], ['staged', 1, 2, 2, 1, 2, 64]]
+    candidates: [['vector', 4, 8, 8], ['vector', 4, 16, 4], ['staged', 1, 1, 8, 1, 1, 128], ['staged', 1, 1, 8, 1, 1, 512], ['staged', 1, 2, 2, 1, 2, 64]]
   },
   {
     upTo: 16,

@@ -2,6 +2,7 @@ import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
 import { MANY_COLUMNS } from './matmul-variant.ts'
 import { partRows } from './mma-staged.ts'
 import type { MatmulVariant } from './matmul-variant.ts'
+import type { GemvLoop } from './gemv.ts'
 import { ANY_ROWS, productKey, productVariant } from './product-table.ts'
 import type { ProductChoice, ProductTable } from './product-table.ts'
 import { isGated } from './weight-layout.ts'
@@ -99,9 +100,18 @@ const LEAST_PART = 512
  * H100 (docs/decisions/2026-11-26-fast-products.md). The order of summation differs between them: a row's last bits depend on how
  * many rows it is computed with.
  */
-export function fastVariants (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities, { table = {}, parted = false }: FastVariantsOptions = {}): MatmulVariant[] {
-  const measured = variantsOf(table[productKey(columns, k, epilogue, parted)] ?? [], k, epilogue, capabilities)
-  return measured.length > 0 ? measured : variantsOf(ruledProducts(columns, k, epilogue, capabilities, parted), k, epilogue, capabilities)
+export function fastVariants (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities, options: FastVariantsOptions = {}): MatmulVariant[] {
+  const variants = fastProducts(columns, k, epilogue, capabilities, options).flatMap(choice => productVariant(choice, k, epilogue, capabilities) ?? [])
+  // The last serves any number of rows; parts have room for a few.
+  const whole = variants.findLastIndex(({ parts = 1 }) => parts === 1)
+  const last = variants[whole]
+  return last === undefined ? [] : [...variants.slice(0, whole), { ...last, upTo: Infinity }]
+}
+
+/** The same choices as plain data; all of them fit the adapter. */
+export function fastProducts (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities, { table = {}, parted = false }: FastVariantsOptions = {}): readonly ProductChoice[] {
+  const measured = (table[productKey(columns, k, epilogue, parted)] ?? []).filter(choice => productVariant(choice, k, epilogue, capabilities) !== undefined)
+  return measured.length > 0 ? measured : ruledProducts(columns, k, epilogue, capabilities, parted)
 }
 
 export interface FastVariantsOptions {
@@ -111,14 +121,6 @@ export interface FastVariantsOptions {
   readonly parted?: boolean
 }
 
-function variantsOf (choices: readonly ProductChoice[], k: number, epilogue: Epilogue, capabilities: DeviceCapabilities): MatmulVariant[] {
-  const variants = choices.flatMap(choice => productVariant(choice, k, epilogue, capabilities) ?? [])
-  // The last serves any number of rows; parts have room for a few.
-  const whole = variants.findLastIndex(({ parts = 1 }) => parts === 1)
-  const last = variants[whole]
-  return last === undefined ? [] : [...variants.slice(0, whole), { ...last, upTo: Infinity }]
-}
-
 /** What the rules choose, by ascending number of rows; all of it fits the adapter. */
 export function ruledProducts (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities, mayPart = false): ProductChoice[] {
   const gated = isGated(epilogue)
@@ -126,7 +128,7 @@ export function ruledProducts (columns: number, k: number, epilogue: Epilogue, c
     ? head
     : gated || columns > 6144 ? wide : columns > 2560 && k <= 4096 ? middling : k >= 4096 ? [...deep, ...narrow.slice(3)] : narrow
   const fits = (choice: ProductChoice): boolean => productVariant(choice, k, epilogue, capabilities) !== undefined
-  const vectors: ProductChoice[] = [{ upTo: 1, kernel: ['vector', 1, vectorSplits(columns, k)] }, ...gated ? [{ upTo: 4, kernel: ['vector', 4, 8] }] as const : []]
+  const vectors: ProductChoice[] = [{ upTo: 1, kernel: ['vector', 1, vectorLoop(columns, k).splits, vectorLoop(columns, k).ahead] }, ...gated ? [{ upTo: 4, kernel: ['vector', 4, 8, 8] }] as const : []]
   const staged = [...choices.filter(({ upTo }) => upTo <= 128), ...tiled(columns, gated, choices === head), ...choices.slice(-1)].flatMap(({ upTo, grids }) => {
     const fitting = [...grids, ...ANY].map((grid): ProductChoice => ({ upTo: Math.min(upTo, ANY_ROWS), kernel: ['staged', ...grid] })).find(fits)
     return fitting === undefined ? [] : [fitting]
@@ -160,10 +162,23 @@ function partedProducts (columns: number, k: number): ProductChoice[] {
   return all.filter(({ upTo }, i) => all.findIndex(choice => choice.upTo === upTo) === i)
 }
 
+/** Columns that are a workgroup for every processor, and some more, so that each may be small. */
+const MANY_TILES = 3072
+/** K tiles under way in a workgroup from where on whole turns are worth fewer of them. */
+const LEAST_AHEAD = 32
+
 /**
- * Parts K is cut into for a single row: a tile's eight loads for each, and no more subgroups than fill the device. One row is bound by
- * the weight's bytes: many subgroups, each with eight loads under way.
+ * How a single row streams a weight: bound by the weight's bytes, of which enough have to be under way. Many workgroups may be small, so that those beside one that adds up its sums
+ * keep the memory busy; few cut K among more subgroups. Turns are whole where that leaves enough under way. Measured on an H100
+ * (docs/decisions/2026-11-27-five-dispatches-a-layer.md).
  */
-export function vectorSplits (columns: number, k: number): number {
-  return columns >= MANY_COLUMNS ? 8 : 2 ** Math.min(5, Math.max(1, Math.floor(Math.log2(k / 16 / 8))))
+export function vectorLoop (columns: number, k: number): Omit<GemvLoop, 'rows'> {
+  const tiles = k / 16
+  const [most, ahead] = columns >= MANY_TILES ? [8, 8] as const : [k > 4096 ? 32 : 16, 4] as const
+  for (let each = ahead; each >= 1; each /= 2) {
+    for (let splits = most; splits >= 2; splits /= 2) {
+      if (splits * each >= LEAST_AHEAD && tiles % (splits * each) === 0) return { splits, ahead: each, k, subgroup: 32 }
+    }
+  }
+  return { splits: 2 ** Math.min(5, Math.max(1, Math.floor(Math.log2(tiles / 8)))), ahead: 8, k, subgroup: 32 }
 }

@@ -1,6 +1,7 @@
 import { gemvTiled } from './gemv-tiled.ts'
 import type { MatmulVariant } from './matmul-variant.ts'
-import { mmaStaged, mostParts, partRows, mmaStagedBytes, mmaStagedColumns, mmaStagedRows } from './mma-staged.ts'
+import { mmaGridRows } from './mma-product.ts'
+import { mmaStaged, mostParts, partRows, mmaStagedBytes, mmaStagedColumns } from './mma-staged.ts'
 import type { MmaStagedShape } from './mma-staged.ts'
 import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
@@ -8,8 +9,8 @@ import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
 
 /** A product's kernel as plain data. */
 export type ProductKernel =
-  /** gemvTiled: rows of x, parts of K. */
-  | readonly ['vector', rows: number, splits: number]
+  /** gemvTiled: rows of x, parts of K, K tiles loaded at a time. */
+  | readonly ['vector', rows: number, splits: number, ahead: number]
   /** mmaStaged: subgroups along rows, columns and K; tiles a subgroup accumulates along rows and columns; K staged at a time; parts of K. */
   | readonly ['staged', rowGroups: number, columnGroups: number, depthGroups: number, rowTiles: number, columnTiles: number, depth: number, parts?: number]
 
@@ -41,9 +42,9 @@ export function productVariant (
   { maxWorkgroupBytes, maxWorkgroupThreads }: Pick<DeviceCapabilities, 'maxWorkgroupBytes' | 'maxWorkgroupThreads'>
 ): MatmulVariant | undefined {
   if (kernel[0] === 'vector') {
-    const [, rows, splits] = kernel
+    const [, rows, splits, ahead] = kernel
     if (32 * splits > maxWorkgroupThreads) return undefined
-    return { kernel: gemvTiled({ rows, splits, ahead: 8, subgroup: 32, epilogue }), rows, columns: 16, upTo }
+    return { kernel: gemvTiled({ rows, splits, ahead, k, subgroup: 32, epilogue }), rows, columns: 16, upTo }
   }
   const [, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, parts = 1] = kernel
   const shape: MmaStagedShape = {
@@ -51,5 +52,5 @@ export function productVariant (
   }
   if (k % (depth * parts) !== 0 || mmaStagedBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return undefined
   if (parts > 1 && (isGated(epilogue) || depthGroups > 1 || upTo > partRows(parts) || parts > mostParts)) return undefined
-  return { kernel: mmaStaged(shape), rows: mmaStagedRows(shape), columns: mmaStagedColumns(shape), upTo, rowsFirst: true, parts }
+  return { kernel: mmaStaged(shape), rows: mmaGridRows(shape), columns: mmaStagedColumns(shape), upTo, rowsFirst: true, parts }
 }

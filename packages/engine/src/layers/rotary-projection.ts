@@ -1,0 +1,107 @@
+import { normedBytes } from '../kernels/matmul/gemv-normed.ts'
+import { gemvRotary } from '../kernels/matmul/gemv-rotary.ts'
+import { fastProducts, vectorLoop } from '../kernels/matmul/fast-variants.ts'
+import { mmaGridColumns, mmaGridRows } from '../kernels/matmul/mma-product.ts'
+import { mmaRotary } from '../kernels/matmul/mma-rotary.ts'
+import type { rotaryOverrides } from '../kernels/matmul/rotary-outputs.ts'
+import { ropeKVWrite } from '../kernels/model-kernels.ts'
+import type { LinearWeight } from '../weights/linear-weight.ts'
+import type { LayerContext } from './layer-context.ts'
+import { createNormedLinear } from './normed-linear.ts'
+import type { NormedLinearParts } from './normed-linear.ts'
+import { createQKNorm } from './norms.ts'
+import type { Recorder } from './norms.ts'
+
+export interface RotaryProjectionParts extends Pick<NormedLinearParts, 'norm' | 'normWeight' | 'before'> {
+  /** q, k and v projections stacked by rows. */
+  readonly weight: LinearWeight
+  readonly bias: GPUBuffer | undefined
+  /** Queries' norm, then keys'. */
+  readonly qkNorm: GPUBuffer | undefined
+  /** The layer's keys and values. */
+  readonly kv: GPUBuffer
+  /** `[position][ROTARY_DIM/2]` (cos, sin); undefined: nothing turns. */
+  readonly rotation: GPUBuffer | undefined
+  readonly rotaryDim: number
+}
+
+/**
+ * From the residual stream to what attention reads: queries, and keys and values in their slots. Norm, projection, norms of queries and keys, and
+ * rotation. Where the weight is tiled, heads turn whole, or not at all, and have no norms of their own, the projection turns them itself, and
+ * for a single token it normalises x, too.
+ */
+export async function createRotaryProjection (context: LayerContext, parts: RotaryProjectionParts): Promise<Recorder> {
+  const { config: { numHeads, numKVHeads, headDim, attention }, device, pipelines, buffers, blockSize, deterministic, products } = context
+  const { norm, normWeight, before, weight, bias, qkNorm, kv, rotation = buffers.nothing, rotaryDim } = parts
+  const width = (numHeads + 2 * numKVHeads) * headDim
+  const heads = { NUM_HEADS: numHeads, NUM_KV_HEADS: numKVHeads, HEAD_DIM: headDim, BLOCK_SIZE: blockSize, SCALE: attention.scale }
+  const project = await createNormedLinear(context, {
+    label: 'qkv',
+    norm,
+    normWeight,
+    before,
+    weight,
+    epilogue: 'store',
+    options: { device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined },
+    buffers: { x: buffers.normed, y: buffers.qkv, step: buffers.step, bias: bias ?? buffers.nothing },
+    rows: shape => shape.tokens
+  })
+  const normalise = await createQKNorm(context, qkNorm)
+  const rope = await pipelines.get(ropeKVWrite, { ...heads, ROTARY_DIM: rotaryDim })
+  const ropeGroup = rope.bind({ qkv: buffers.qkv, rotation, step: buffers.step, q: buffers.q, kv })
+  const apart: Recorder = (list, shape) => {
+    project(list, shape)
+    normalise(list, shape)
+    list.dispatch('rope_kv_write', rope, ropeGroup, [Math.ceil(width / 2 / 64), shape.tokens, 1])
+  }
+
+  const [part, ...others] = weight.parts
+  const fusable = part !== undefined && others.length === 0 && qkNorm === undefined && weight.layout === 'tiled' && !deterministic && headDim % 32 === 0 && (rotaryDim === headDim || rotaryDim === 0)
+  if (!fusable) return apart
+  const overrides = { ...heads, K: weight.k, OWN_COLUMNS: width, BIAS: Number(bias !== undefined), TURNS: Number(rotaryDim > 0) }
+  const bound = { weight: part.buffer, bias: bias ?? buffers.nothing, step: buffers.step, rotation, q: buffers.q, kv }
+  const alone = await createRotaryVector(context, { ...bound, x: buffers.residual, norm: normWeight }, overrides)
+  const variants = await Promise.all(fastProducts(width, weight.k, 'store', device.capabilities, { table: products }).flatMap(({ upTo, kernel }) => {
+    if (kernel[0] !== 'staged') return []
+    const [, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth] = kernel
+    const grid = { rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, subgroup: 32 }
+    return [pipelines.get(mmaRotary(grid), overrides).then(pipeline => ({ upTo, pipeline, rows: mmaGridRows(grid), columns: mmaGridColumns(grid) }))]
+  }))
+  const group = variants[0]?.pipeline.bind({ ...bound, x: buffers.normed })
+  return (list, shape) => {
+    // Parts of the product before are added up by the norm.
+    if (shape.tokens === 1 && alone !== undefined && (before?.partsOf(1) ?? 1) === 1) {
+      alone(list, shape)
+      return
+    }
+    const variant = variants.find(({ upTo }) => upTo >= shape.tokens) ?? variants.at(-1)
+    if (variant === undefined || group === undefined) {
+      apart(list, shape)
+      return
+    }
+    norm(list, shape)
+    list.dispatch('qkv rotary', variant.pipeline, group, [Math.ceil(shape.tokens / variant.rows), Math.ceil(width / variant.columns), 1])
+  }
+}
+
+interface RotaryVectorBuffers {
+  readonly x: GPUBuffer
+  readonly norm: GPUBuffer | undefined
+  readonly weight: GPUBuffer
+  readonly bias: GPUBuffer
+  readonly step: GPUBuffer
+  readonly rotation: GPUBuffer
+  readonly q: GPUBuffer
+  readonly kv: GPUBuffer
+}
+
+/** All of it for a single token; undefined where x is not normalised, or nothing fits. */
+async function createRotaryVector ({ config, device, pipelines }: LayerContext, { norm, ...buffers }: RotaryVectorBuffers, overrides: Readonly<Record<typeof rotaryOverrides[number], number>>): Promise<Recorder | undefined> {
+  const width = overrides.OWN_COLUMNS
+  const loop = vectorLoop(width, overrides.K)
+  const { maxWorkgroupThreads, maxWorkgroupBytes } = device.capabilities
+  if (norm === undefined || 32 * loop.splits > maxWorkgroupThreads || normedBytes(loop, 1) > maxWorkgroupBytes) return undefined
+  const pipeline = await pipelines.get(gemvRotary(loop), { ...overrides, EPS: config.norm.eps })
+  const group = pipeline.bind({ ...buffers, norm })
+  return list => list.dispatch('qkv rotary', pipeline, group, [width / 16, 1, 1])
+}

@@ -1,0 +1,67 @@
+import t from 'tap'
+import { GpuDevice } from '../../../packages/engine/src/device/gpu-device.ts'
+import { fastProducts } from '../../../packages/engine/src/kernels/matmul/fast-variants.ts'
+import { mmaGridColumns, mmaGridRows } from '../../../packages/engine/src/kernels/matmul/mma-product.ts'
+import type { MmaGrid } from '../../../packages/engine/src/kernels/matmul/mma-product.ts'
+import { mmaRotary } from '../../../packages/engine/src/kernels/matmul/mma-rotary.ts'
+import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
+import { SeededRandom } from '../../fakes/seeded-random.ts'
+import { float16Bits } from '../../reference/float16.ts'
+import { GpuHarness, gpuTest } from './gpu-harness.ts'
+import { rotaryHeads, rotaryScene } from './rotary-scene.ts'
+import { workgroupBytes, workgroupThreads } from './workgroup-use.ts'
+
+const SEED = 20261127
+const opened = await GpuHarness.open()
+const gpu = 'missing' in opened || (opened.device.capabilities.subgroupMatrix && opened.device.report.subgroupMaxSize === 32)
+  ? opened
+  : { missing: `${opened.device.report.name} has no 16 × 16 × 16 tensor-core products by subgroups of 32` }
+
+/** All grids that the rules choose for projections of queries, keys and values, each once. */
+function grids (maxWorkgroupBytes: number): MmaGrid[] {
+  const capabilities = { f16: true, subgroups: true, timestamps: true, subgroupMatrix: true, software: false, maxBindingBytes: 2 ** 31, maxWorkgroupThreads: 1024, maxWorkgroupBytes }
+  const chosen = [[3072, 2048], [6144, 4096], [1536, 576], [2560, 5120]].flatMap(([columns = 0, k = 0]) => fastProducts(columns, k, 'store', capabilities)).flatMap(({ kernel }) => {
+    if (kernel[0] !== 'staged') return []
+    const [, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth] = kernel
+    return [{ rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, subgroup: 32 }]
+  })
+  return [...new Map(chosen.map(grid => [mmaRotary(grid).name, grid])).values()]
+}
+
+t.test('every kernel that projects and rotates is valid WGSL and fits the adapter', async t => {
+  const device = await GpuDevice.open({ profile: 'debug', backend: 'null' })
+  t.teardown(() => device[Symbol.asyncDispose]())
+  for (const maxWorkgroupBytes of [48 << 10, 32 << 10]) {
+    for (const grid of grids(maxWorkgroupBytes)) {
+      const { name, wgsl } = mmaRotary(grid)
+      const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
+      const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
+      t.strictSame(messages.filter(({ type }) => type === 'error').map(({ lineNum, message }) => `${lineNum}: ${message}`), [], name)
+      t.ok(workgroupThreads(wgsl) <= 1024 && workgroupBytes(wgsl) <= maxWorkgroupBytes, `${name}: ${workgroupBytes(wgsl)} bytes`)
+    }
+  }
+})
+
+gpuTest('tokens are projected and rotated, and their keys and values are written, in one kernel', gpu, async (t, gpu) => {
+  t.comment(`seed ${SEED}`)
+  const random = new SeededRandom(SEED)
+  for (const [n, grid] of grids(gpu.device.capabilities.maxWorkgroupBytes).entries()) {
+    const rows = mmaGridRows(grid)
+    for (const [count, stages] of [[1, 1], [rows, 3], [rows + 1, 1]] as const) {
+      const heads = rotaryHeads[(n + count) % rotaryHeads.length]
+      if (heads === undefined) continue
+      const scene = await rotaryScene(gpu, random, heads, { k: stages * grid.depth, count })
+      // Rows that pad a workgroup's are NaN.
+      const x = await gpu.poisoned(Math.ceil(count / rows) * rows * scene.k, 'f16')
+      gpu.device.queue.writeBuffer(x, 0, Uint16Array.from([...scene.x, ...count * scene.k % 2 === 1 ? [NaN] : []], float16Bits))
+      await gpu.run(mmaRotary(grid), {
+        storage: 'f16',
+        activation: 'f16',
+        overrides: scene.overrides,
+        buffers: { ...scene.buffers, x },
+        grid: [Math.ceil(count / rows), Math.ceil(scene.width / mmaGridColumns(grid)), 1]
+      })
+      await scene.check(t, `${mmaRotary(grid).name}, ${count} tokens, K ${scene.k}, heads of ${heads.headDim}, ${heads.numHeads} on ${heads.numKVHeads}`)
+    }
+  }
+})

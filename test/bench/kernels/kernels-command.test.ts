@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
 import t from 'tap'
 import type { KernelBenchPlan, KernelMeasurement } from '@daybreak/engine'
 import { addKernelsCommand } from '../../../apps/server/src/bench/kernels/kernels-command.ts'
@@ -11,6 +13,7 @@ interface Ended {
   readonly stderr: string
   readonly opened: ReadonlyArray<string | undefined>
   readonly plans: readonly KernelBenchPlan[]
+  readonly tuned: ReadonlyArray<readonly string[] | undefined>
   readonly numDisposed: number
 }
 
@@ -22,6 +25,7 @@ async function bench (args: readonly string[], { software = false, kernels = [aM
   const output = { stdout: '', stderr: '' }
   const opened: Array<string | undefined> = []
   const plans: KernelBenchPlan[] = []
+  const tuned: Array<readonly string[] | undefined> = []
   await runCommandLine(['bench', 'kernels', ...args], {
     env: {},
     stdout: { write: text => { output.stdout += text } },
@@ -39,11 +43,17 @@ async function bench (args: readonly string[], { software = false, kernels = [aM
           if (error !== undefined) throw error
           return { dtype: 'f16', activation: 'f16', ceilings, notes: ['experts are left out'], kernels }
         },
+        async tune ({ shapes, onProgress }) {
+          tuned.push(shapes)
+          onProgress(1, 1, 'measuring')
+          if (error !== undefined) throw error
+          return { adapter: 'Paper GPU', numProducts: 41, source: 'export {}\n' }
+        },
         async [Symbol.asyncDispose] () { numDisposed++ }
       }
     })
   }])
-  return { exitCode, ...output, opened, plans, numDisposed }
+  return { exitCode, ...output, opened, plans, tuned, numDisposed }
 }
 
 t.test('what flags leave open depends on the adapter', async t => {
@@ -119,6 +129,16 @@ t.test('the JSON has the limits beside the measurements, and on what they were m
     ceilings,
     kernels: [{ label: 'qkv', rows: 1, limit: 'bytes', overFloor: Number, copyShare: Number }, {}, { limit: 'flops' }, { skipped: '1.1 GB of logits' }, {}, { limit: 'dispatch' }]
   })
+})
+
+t.test('a table for the repository is written to the file that was asked for, of every named shape or of one', async t => {
+  const file = path.join(t.testdir({}), 'known', 'paper-gpu.ts')
+  const all = await bench(['--save-known', file])
+  t.strictSame([all.exitCode, all.tuned, all.plans, all.numDisposed], [undefined, [undefined], [], 1])
+  t.equal(await readFile(file, 'utf8'), 'export {}\n')
+  t.equal(all.stdout, `Paper GPU: 41 products in ${file}; packages/engine/src/tuning/known-adapters.ts lists such files\n`)
+  t.strictSame((await bench(['--save-known', file, '--synthetic', 'llama-3.2-1b'])).tuned, [['llama-3.2-1b']])
+  t.match(await bench(['--save-known', file], { error: new Error('device lost') }), { exitCode: 1, stdout: '', numDisposed: 1 })
 })
 
 t.test('progress is shown and taken away, and the device is given back when a measurement fails', async t => {

@@ -1,4 +1,5 @@
 import type { AdapterReport, EngineOptions, StorageType } from '../engine.ts'
+import type { TuneNamedShapesOptions } from '../tuning/tune-named-shapes.ts'
 import type { SharedKeys } from './bench-batches.ts'
 
 /** `linear`: products with weights. `attention`: tiles, splits and their merge. `rowwise`: norms, rotation, embedding. `sampling`: from logits to tokens. */
@@ -87,4 +88,17 @@ export interface KernelBench extends AsyncDisposable {
    * @throws UnknownModelShapeError; UnsupportedModelError for contexts that the shape does not have; OutOfDeviceMemoryError
    */
   run (plan: KernelBenchPlan): Promise<KernelBenchReport>
+  /**
+   * Measures which products are fastest here for named shapes, for the repository's tables.
+   * @throws UnknownModelShapeError; UnsupportedModelError where the adapter has no tensor cores; OutOfDeviceMemoryError
+   */
+  tune (options: TuneNamedShapesOptions): Promise<KnownTable>
+}
+
+/** A table for the repository. */
+export interface KnownTable {
+  readonly adapter: string
+  readonly numProducts: number
+  /** The TypeScript module that holds it. */
+  readonly source: string
 }

@@ -12,6 +12,9 @@ import type { KernelBench, KernelBenchPlan, KernelBenchReport } from './kernel-b
 import { linearSizes } from './kernel-work.ts'
 import { measureKernels, promptTokens } from './measure-kernels.ts'
 import { PassTimer } from '../device/pass-timer.ts'
+import { knownAdapterSource } from '../tuning/known-adapter-source.ts'
+import { staleTables } from '../tuning/known-products.ts'
+import { tuneNamedShapes } from '../tuning/tune-named-shapes.ts'
 
 const BLOCK_SIZE = 16
 /** Logits of all measured rows take this much at most: a server's never come close. */
@@ -41,6 +44,11 @@ export async function openKernelBench (adapter: string | undefined): Promise<Ker
   return {
     adapter: gpu.report,
     run: plan => run(gpu, plan),
+    tune: async options => {
+      const known = await tuneNamedShapes(gpu, options)
+      checkErrors(gpu)
+      return { adapter: known.adapter, numProducts: Object.keys(known.products).length, source: knownAdapterSource(known) }
+    },
     [Symbol.asyncDispose]: () => gpu[Symbol.asyncDispose]()
   }
 }
@@ -73,10 +81,18 @@ async function run (gpu: GpuDevice, plan: KernelBenchPlan): Promise<KernelBenchR
   })
   const turns = turnsOf(gpu)
   const kernels = await measureKernels({ model, timer, plan, config, layers: shape.layers, storage, activation, cacheBytes: turns.bytes, mostCopies: turns.mostCopies })
+  checkErrors(gpu)
+  const notes = [
+    ...shape.experts === undefined ? [] : ['the products of experts are not measured'],
+    ...staleTables().filter(({ adapter }) => adapter === gpu.report.name).map(({ message }) => message)
+  ]
+  return { dtype: storage, activation, ceilings, notes, kernels }
+}
+
+/** What was measured in spite of an error is worth nothing. */
+function checkErrors (gpu: GpuDevice): void {
   const problem = gpu.takeErrors()[0]
   if (problem !== undefined) throw new DeviceLostError({ reason: 'error', message: problem })
-  const notes = shape.experts === undefined ? [] : ['the products of experts are not measured']
-  return { dtype: storage, activation, ceilings, notes, kernels }
 }
 
 function checkContexts ({ contexts }: KernelBenchPlan, { maxPositionEmbeddings }: ModelConfig): void {

@@ -7,13 +7,19 @@ import type { ProductTable } from '../kernels/matmul/product-table.ts'
 import type { PipelineCache } from '../kernels/pipeline-cache.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import { KeptProducts } from './kept-products.ts'
+import { kernelsFingerprint } from './kernels-fingerprint.ts'
+import type { KnownAdapter } from './known-adapter.ts'
+import { knownAdapters } from './known-adapters.ts'
+import { knownProducts } from './known-products.ts'
 import { tuneProducts } from './tune-products.ts'
 import type { ProductShape } from './tune-products.ts'
 
 export interface MeasuredProductsOptions {
   readonly pipelines: PipelineCache
-  /** Where measurements are kept; undefined: neither read nor made. */
+  /** Where measurements are kept; undefined: neither read nor made, and what the repository knows is all. */
   readonly folder: string | undefined
+  /** The repository's tables. */
+  readonly known?: readonly KnownAdapter[]
   /** Measures what is known, too, and replaces it. */
   readonly anew?: boolean
   readonly onProgress: (progress: LoadProgress) => void
@@ -34,13 +40,16 @@ export function productShapes (config: ModelConfig): ProductShape[] {
 }
 
 /**
- * Which kernels are fastest for a model's products on this adapter: from the folder, and measured now where it does not know. Takes
- * seconds the first time. Where there is no memory to measure with, rules decide.
+ * Which kernels are fastest for a model's products on this adapter: what was measured on it, from the folder; what was measured on one of
+ * its name, from the repository; and measured now where neither knows. That takes seconds the first time. Where there is no memory to
+ * measure with, rules decide.
  */
-export async function measuredProducts (gpu: GpuDevice, config: ModelConfig, { pipelines, folder, anew = false, onProgress }: MeasuredProductsOptions): Promise<ProductTable> {
-  if (folder === undefined) return {}
-  const kept = new KeptProducts(folder, gpu.report)
-  const known = await kept.read()
+export async function measuredProducts (gpu: GpuDevice, config: ModelConfig, { pipelines, folder, known: tables = knownAdapters, anew = false, onProgress }: MeasuredProductsOptions): Promise<ProductTable> {
+  const fingerprint = kernelsFingerprint()
+  const ofItsName = knownProducts(gpu.report, tables, fingerprint)
+  if (folder === undefined) return ofItsName
+  const kept = new KeptProducts(folder, gpu.report, fingerprint)
+  const known = { ...ofItsName, ...await kept.read() }
   const missing = productShapes(config).filter(({ columns, k, epilogue, parted }) => anew || known[productKey(columns, k, epilogue, parted)] === undefined)
   if (missing.length === 0 || !gpu.capabilities.timestamps) return known
   try {

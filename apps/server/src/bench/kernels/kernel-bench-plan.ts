@@ -14,6 +14,7 @@ export interface KernelsFlags {
   readonly dtype: KernelBenchPlan['dtype']
   readonly deterministic: boolean
   readonly tune: boolean
+  readonly saveKnown?: string
   readonly adapter?: string
   readonly json: boolean
 }

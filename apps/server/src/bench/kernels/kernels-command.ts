@@ -1,3 +1,5 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import path from 'node:path'
 import { Option } from 'commander'
 import type { Command } from 'commander'
 import type { AdapterReport, KernelBench, KernelBenchReport } from '@daybreak/engine'
@@ -27,6 +29,7 @@ export function addKernelsCommand (bench: Command, context: CommandContext, open
     .option('--dtype <type>', 'storage: auto, f16 or f32', oneOf(['auto', 'f16', 'f32']), 'auto')
     .option('--deterministic', 'only kernels whose order of summation is the same for every batch', false)
     .option('--tune', 'first measure anew which products are fastest here, and keep that for servers', false)
+    .option('--save-known <file>', "only measure which products are fastest here, for every named shape or the one of --synthetic, and write that as this adapter's module of packages/engine/src/tuning/known")
     .option('--adapter <name>', "part of the GPU's name")
     .option('--json', 'print the result as JSON instead of tables', false)
     .action(async (flags: KernelsFlags) => { await runKernelsBench(flags, context, open) })
@@ -36,6 +39,10 @@ async function runKernelsBench (flags: KernelsFlags, context: CommandContext, op
   const progress = new ProgressLine(context.stderr)
   await using bench = await open(flags.adapter)
   try {
+    if (flags.saveKnown !== undefined) {
+      await saveKnown(bench, flags.saveKnown, flags, context, progress)
+      return
+    }
     const plan = kernelBenchPlan(flags, bench.adapter.software)
     const report = await bench.run({
       ...plan,
@@ -48,6 +55,18 @@ async function runKernelsBench (flags: KernelsFlags, context: CommandContext, op
   } finally {
     progress.clear()
   }
+}
+
+async function saveKnown (bench: KernelBench, file: string, { synthetic }: KernelsFlags, context: CommandContext, progress: ProgressLine): Promise<void> {
+  const { adapter, numProducts, source } = await bench.tune({
+    shapes: synthetic === undefined ? undefined : [synthetic],
+    folder: kernelCacheFolder(context.env),
+    onProgress: (done, total, detail) => { progress.update(done, total, detail) }
+  })
+  progress.clear()
+  await mkdir(path.dirname(file), { recursive: true })
+  await writeFile(file, source)
+  context.stdout.write(`${adapter}: ${numProducts} products in ${file}; packages/engine/src/tuning/known-adapters.ts lists such files\n`)
 }
 
 /** Every kernel with its limits beside it. */

@@ -1,0 +1,7 @@
+import type { KnownAdapter } from './known-adapter.ts'
+
+/**
+ * Adapters whose first start measures nothing, for the named shapes. Each is a module in `known/`, written on such a card by
+ * `daybreak bench kernels --save-known packages/engine/src/tuning/known/NAME.ts`, and listed here.
+ */
+export const knownAdapters: readonly KnownAdapter[] = []

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
-import type { KernelBenchPlan, KernelMeasurement } from '@daybreak/engine'
+import type { KernelBenchPlan, KernelCeilings, KernelMeasurement } from '@daybreak/engine'
 import { addKernelsCommand } from '../../../apps/server/src/bench/kernels/kernels-command.ts'
 import { runCommandLine } from '../../../apps/server/src/cli/program.ts'
 import { engineReport } from '../engine/engine-report.ts'
@@ -17,9 +17,9 @@ interface Ended {
   readonly numDisposed: number
 }
 
-interface Given { readonly software?: boolean, readonly kernels?: readonly KernelMeasurement[], readonly error?: Error }
+interface Given { readonly software?: boolean, readonly kernels?: readonly KernelMeasurement[], readonly int8?: KernelCeilings['int8'], readonly error?: Error }
 
-async function bench (args: readonly string[], { software = false, kernels = [aMeasurement()], error }: Given = {}): Promise<Ended> {
+async function bench (args: readonly string[], { software = false, kernels = [aMeasurement()], int8, error }: Given = {}): Promise<Ended> {
   let exitCode: number | undefined
   let numDisposed = 0
   const output = { stdout: '', stderr: '' }
@@ -41,7 +41,7 @@ async function bench (args: readonly string[], { software = false, kernels = [aM
           plans.push(plan)
           plan.onProgress(1, 1, 'measuring')
           if (error !== undefined) throw error
-          return { dtype: 'f16', activation: 'f16', ceilings, notes: ['experts are left out'], kernels }
+          return { dtype: 'f16', activation: 'f16', ceilings: int8 === undefined ? ceilings : { ...ceilings, int8 }, notes: ['experts are left out'], kernels }
         },
         async tune ({ shapes, onProgress }) {
           tuned.push(shapes)
@@ -118,6 +118,13 @@ t.test('the tables say what limits each kernel, and how far from it it is', asyn
   t.match(stdout, /Note: experts are left out\.\n$/)
   t.ok(stdout.indexOf('│ 2048 │') < stdout.indexOf('│ head'), 'sizes of one product stand together')
   t.notMatch(stdout, /Row by row/, 'a kind without measurements has no table')
+})
+
+t.test('what bytes could be multiplied at is told where the adapter has tensor cores for them', async t => {
+  const int8 = { opsPerSecond: 5e14, kernel: 'matmul_bytes', size: 4096 }
+  t.match((await bench([], { int8 })).stdout, /matmul_best\), int8 500\.0 TOP\/s \(4096³, matmul_bytes\), dependent dispatch/)
+  t.match(JSON.parse((await bench(['--json'], { int8 })).stdout), { ceilings: { int8 } })
+  t.notMatch((await bench([])).stdout, /int8/)
 })
 
 t.test('the JSON has the limits beside the measurements, and on what they were measured', async t => {

@@ -2,6 +2,7 @@ import { measureCopyBandwidth } from '../device/copy-bandwidth.ts'
 import type { GpuDevice } from '../device/gpu-device.ts'
 import type { MatmulVariant } from '../kernels/matmul/matmul-variant.ts'
 import { matmulVariants } from '../kernels/matmul/matmul-variants.ts'
+import { measureInt8Product } from './int8-product.ts'
 import type { KernelCeilings } from './kernel-bench.ts'
 import type { PassTimer } from '../device/pass-timer.ts'
 import { Product } from './product.ts'
@@ -21,7 +22,7 @@ export async function measureCeilings (gpu: GpuDevice, timer: PassTimer, types: 
   const { list, destroy } = await trivialDispatches(gpu, 1)
   const { seconds: dispatchSeconds } = await timer.time([list.dispatches])
   destroy()
-  return { copyBytesPerSecond, dispatchSeconds, ...await measureProduct(gpu, timer, types) }
+  return { copyBytesPerSecond, dispatchSeconds, ...await measureProduct(gpu, timer, types), int8: await measureInt8Product(gpu, timer) }
 }
 
 async function measureProduct (gpu: GpuDevice, timer: PassTimer, types: ProductTypes): Promise<Pick<KernelCeilings, 'productFlopsPerSecond' | 'productKernel' | 'productSize'>> {

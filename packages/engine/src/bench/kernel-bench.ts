@@ -39,6 +39,16 @@ export interface KernelCeilings {
   readonly productSize: number
   /** From one dispatch that does nothing to the next that depends on it. */
   readonly dispatchSeconds: number
+  /** Of signed bytes, which no model's weights are yet; undefined: the adapter has no tensor cores for them. */
+  readonly int8?: Int8Ceiling | undefined
+}
+
+/** The best product of signed bytes. */
+export interface Int8Ceiling {
+  readonly opsPerSecond: number
+  readonly kernel: string
+  /** Rows, columns and depth. */
+  readonly size: number
 }
 
 /** One kernel at one size. */

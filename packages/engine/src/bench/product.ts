@@ -70,7 +70,7 @@ export class Product implements Disposable {
 }
 
 /** A step's inputs that say no more than how many rows there are. */
-function stepOf (rows: number): Uint32Array<ArrayBuffer> {
+export function stepOf (rows: number): Uint32Array<ArrayBuffer> {
   const limits = { maxBatchedTokens: rows, maxSequences: rows, maxLogitRows: 0, maxModelLen: rows, numKVBlocks: rows, blockSize: 16, vocabSize: 1 }
   return new StepPacker(limits, { tileTokens: 16, split: () => ({ keys: 128, subgroups: 1 }), partialSplits: 0, groups: undefined }).pack(rowsBatch(rows, 0, limits)).words
 }

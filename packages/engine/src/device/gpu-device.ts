@@ -40,13 +40,16 @@ export class GpuDevice implements StorageAllocator, AsyncDisposable {
     const without = new Set(options.without ?? [])
     const f16 = device.features.has('shader-f16') && !without.has('f16')
     const subgroups = device.features.has('subgroups') && !without.has('subgroups')
+    const matrices = subgroups && !without.has('subgroup-matrix') && device.limits.maxComputeWorkgroupStorageSize >= LARGEST_MMA_BYTES && report.subgroupMinSize === report.subgroupMaxSize &&
+      device.features.has('chromium-experimental-subgroup-matrix')
+    const hasProduct = (type: string, result: string, depth: number): boolean => matrices &&
+      report.subgroupMatrixConfigs.some(c => c.componentType === type && c.resultComponentType === result && c.m === 16 && c.n === 16 && c.k === depth)
     this.capabilities = {
       f16,
       subgroups,
       timestamps: device.features.has('timestamp-query'),
-      subgroupMatrix: f16 && subgroups && !without.has('subgroup-matrix') && device.limits.maxComputeWorkgroupStorageSize >= LARGEST_MMA_BYTES && report.subgroupMinSize === report.subgroupMaxSize &&
-        device.features.has('chromium-experimental-subgroup-matrix') &&
-        report.subgroupMatrixConfigs.some(c => c.componentType === 'f16' && c.resultComponentType === 'f32' && c.m === 16 && c.n === 16 && c.k === 16),
+      subgroupMatrix: f16 && hasProduct('f16', 'f32', 16),
+      int8MatrixDepth: ([32, 16] as const).find(depth => hasProduct('i8', 'i32', depth)),
       software: report.software,
       maxBindingBytes: Math.min(device.limits.maxStorageBufferBindingSize, options.maxBindingBytes ?? Infinity),
       maxWorkgroupThreads: device.limits.maxComputeInvocationsPerWorkgroup,

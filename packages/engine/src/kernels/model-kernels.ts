@@ -50,6 +50,14 @@ export const toActivation = defineKernel({
   wgsl: readShader('to_activation')
 })
 
+/** q = x / scale as int8, with the scale of each row: what mma-int8.ts multiplies. */
+export const quantizeRows = defineKernel({
+  name: 'quantize_rows',
+  bindings: { x: 'read', step: 'read', q: 'read_write', scale: 'read_write' },
+  overrides: ['HIDDEN_SIZE', 'THREADS'],
+  wgsl: readShader('quantize_rows')
+})
+
 /** Rotates queries and keys and writes keys and values into their slots: the only kernel that writes the KV cache. */
 export const ropeKVWrite = defineKernel({
   name: 'rope_kv_write',

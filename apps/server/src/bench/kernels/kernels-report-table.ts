@@ -30,6 +30,7 @@ export function kernelsReportTable (adapter: AdapterReport, shape: string, repor
     `${adapter.name} (${adapter.backend}, ${adapter.driver}${adapter.software ? ', software' : ''})\n` +
     `copies ${gigabytes(ceilings.copyBytesPerSecond)} GB/s, ` +
     `best product ${teraflops(ceilings.productFlopsPerSecond)} TFLOP/s (${ceilings.productSize}³, ${ceilings.productKernel}), ` +
+    (ceilings.int8 === undefined ? '' : `int8 ${teraflops(ceilings.int8.opsPerSecond)} TOP/s (${ceilings.int8.size}³, ${ceilings.int8.kernel}), `) +
     `dependent dispatch ${microseconds(ceilings.dispatchSeconds)} µs\n\n` +
     tables.map(({ kind, rows }) => `${TITLES[kind]}\n${tableOf(kind, rows, ceilings)}\n`).join('\n') +
     '\nµs: median of five, and their spread. × floor: measured over what the limit alone would take, which is the longest of bytes at the speed of a\n' +

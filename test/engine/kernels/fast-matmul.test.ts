@@ -57,7 +57,7 @@ t.test('every fast kernel that a weight may take is valid WGSL for an adapter th
   t.teardown(() => device[Symbol.asyncDispose]())
   for (const epilogue of epilogues) {
     const chosen = distinct([...choices(epilogue, 48 << 10, 32 << 10).flatMap(({ variants }) => variants), ...unchosen(epilogue)])
-    const normed = DEPTHS.flatMap(k => WIDTHS.map(columns => gemvNormed({ ...vectorLoop(columns, k), epilogue })))
+    const normed = DEPTHS.flatMap(k => WIDTHS.map(columns => gemvNormed({ ...vectorLoop(columns, k, adapter(48 << 10)), epilogue })))
     for (const { name, wgsl } of new Map([...chosen.map(({ kernel }) => kernel), ...normed].map(kernel => [kernel.name, kernel])).values()) {
       const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
       const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()

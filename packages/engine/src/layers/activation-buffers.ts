@@ -2,6 +2,7 @@ import type { RunnerLimits } from '../contract.ts'
 import type { StorageAllocator } from '../device/storage-allocator.ts'
 import type { StorageType } from '../engine.ts'
 import { attentionSplit } from '../kernels/attention/attention-order.ts'
+import { rowPadding } from '../kernels/matmul/matmul-interface.ts'
 import { partSumRows } from '../kernels/matmul/mma-staged.ts'
 import { sampleParts } from '../kernels/sample-kernels.ts'
 import type { ModelConfig } from '../models/model-config.ts'
@@ -60,9 +61,6 @@ export function partialSplits (config: ModelConfig, limits: Pick<RunnerLimits, '
   return Math.max(1, Math.min(wanted, Math.floor(Math.min(MAX_PARTIAL_BYTES, maxBindingBytes) / perSplit)))
 }
 
-/** Matrix kernels work in tiles of rows: rows past the last are computed and never used. A tile of queries may begin at any row. */
-const ROW_PADDING = 128
-
 /** @throws OutOfDeviceMemoryError */
 export async function createActivationBuffers (
   device: StorageAllocator,
@@ -73,8 +71,8 @@ export async function createActivationBuffers (
   partedProducts: boolean
 ): Promise<ActivationBuffers> {
   const act = activation === 'f16' ? 2 : 4
-  const tokens = Math.ceil(limits.maxBatchedTokens / ROW_PADDING) * ROW_PADDING
-  const rows = Math.ceil(limits.maxLogitRows / ROW_PADDING) * ROW_PADDING
+  const tokens = Math.ceil(limits.maxBatchedTokens / rowPadding) * rowPadding
+  const rows = Math.ceil(limits.maxLogitRows / rowPadding) * rowPadding
   const attended = config.numHeads * config.headDim
   const splits = partialSplits(config, limits, device.capabilities.maxBindingBytes)
   const { adjustedLength, scanLength } = sampleParts(config.vocabSize)
@@ -84,7 +82,8 @@ export async function createActivationBuffers (
     residual: await create('residual', 4 * tokens * config.hiddenSize),
     normed: await create('normed', act * tokens * config.hiddenSize),
     qkv: await create('qkv', 4 * tokens * (config.numHeads + 2 * config.numKVHeads) * config.headDim),
-    q: await create('q', act * (tokens + ROW_PADDING) * attended),
+    // A tile of queries may begin at any row.
+    q: await create('q', act * (tokens + rowPadding) * attended),
     attended: await create('attended', act * tokens * attended),
     partialSums: partedProducts ? await create('partial sums', 4 * partSumRows * config.hiddenSize) : undefined,
     gated: await create('gated', config.layers.some(({ mlp }) => mlp === 'dense') ? act * tokens * config.intermediateSize : 0),

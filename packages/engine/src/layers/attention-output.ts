@@ -1,5 +1,4 @@
 import { gemvMerged, mergedBytes, mostMergedParts } from '../kernels/matmul/gemv-merged.ts'
-import { gemvColumns } from '../kernels/matmul/gemv-tiled.ts'
 import { vectorLoop } from '../kernels/matmul/fast-variants.ts'
 import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import type { StepShape } from '../step-inputs.ts'
@@ -26,10 +25,8 @@ export interface AttentionOutputParts {
 /** The output projection of a single token, straight from the parts of its attention; undefined where that is not to be had. */
 export async function createMergedOutput (context: LayerContext, { weight, epilogue, options, buffers, window, whole }: AttentionOutputParts): Promise<{ readonly takes: LeavesParts, readonly record: Recorder } | undefined> {
   const { device, pipelines, config, attention, deterministic } = context
-  const loop = vectorLoop(weight.columns, weight.k)
-  const { maxWorkgroupThreads, maxWorkgroupBytes } = device.capabilities
-  const fits = 32 * loop.splits <= maxWorkgroupThreads && mergedBytes(loop) <= maxWorkgroupBytes
-  if (attention.type !== 'matrix' || weight.layout !== 'tiled' || deterministic || !fits) return undefined
+  const loop = vectorLoop(weight.columns, weight.k, device.capabilities)
+  if (attention.type !== 'matrix' || weight.layout !== 'tiled' || deterministic || mergedBytes(loop) > device.capabilities.maxWorkgroupBytes) return undefined
   const kernel = gemvMerged({ ...loop, epilogue })
   const dispatches = await Promise.all(weight.parts.map(async part => {
     const pipeline = await pipelines.get(kernel, { ...linearOverrides(weight, part, options), HEAD_DIM: config.headDim, WINDOW: window ?? 0 })
@@ -39,6 +36,6 @@ export async function createMergedOutput (context: LayerContext, { weight, epilo
   return {
     // Who takes parts of the projection's own sums expects them at every step of a single token.
     takes: ({ tokens, singles, splits, groups }) => tokens === 1 && singles === 1 && groups === 0 && splits > 1 && splits <= mostMergedParts && whole.partsOf(1) === 1,
-    record: list => { for (const { pipeline, group, columns } of dispatches) list.dispatch('output merged', pipeline, group, [Math.ceil(columns / gemvColumns(loop)), 1, 1]) }
+    record: list => { for (const { pipeline, group, columns } of dispatches) list.dispatch('output merged', pipeline, group, [Math.ceil(columns / 16), 1, 1]) }
   }
 }

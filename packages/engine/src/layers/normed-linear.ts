@@ -1,6 +1,5 @@
 import type { StepShape } from '../step-inputs.ts'
 import { gemvNormed, normedBytes } from '../kernels/matmul/gemv-normed.ts'
-import { gemvColumns } from '../kernels/matmul/gemv-tiled.ts'
 import { vectorLoop } from '../kernels/matmul/fast-variants.ts'
 import { isGated } from '../kernels/matmul/weight-layout.ts'
 import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
@@ -35,9 +34,8 @@ export async function createNormedLinear (context: LayerContext, parts: NormedLi
     linear.record(list, rows(shape))
   }
   if (normWeight === undefined || weight.layout !== 'tiled' || options.deterministic) return inTwo
-  const loop = vectorLoop(weight.columns, weight.k)
-  const { maxWorkgroupThreads, maxWorkgroupBytes } = context.device.capabilities
-  if (32 * loop.splits > maxWorkgroupThreads || normedBytes(loop, isGated(epilogue) ? 2 : 1) > maxWorkgroupBytes) return inTwo
+  const loop = vectorLoop(weight.columns, weight.k, context.device.capabilities)
+  if (normedBytes(loop, isGated(epilogue) ? 2 : 1) > context.device.capabilities.maxWorkgroupBytes) return inTwo
   const kernel = gemvNormed({ ...loop, epilogue })
   const dispatches = await Promise.all(weight.parts.map(async part => {
     const pipeline = await context.pipelines.get(kernel, { ...linearOverrides(weight, part, options), EPS: context.config.norm.eps })
@@ -45,6 +43,6 @@ export async function createNormedLinear (context: LayerContext, parts: NormedLi
   }))
   return (list, shape) => {
     if (rows(shape) !== 1 || (before?.partsOf(shape.tokens) ?? 1) > 1) inTwo(list, shape)
-    else for (const { pipeline, group, columns } of dispatches) list.dispatch(`${label} normed`, pipeline, group, [Math.ceil(columns / gemvColumns(loop)), 1, 1])
+    else for (const { pipeline, group, columns } of dispatches) list.dispatch(`${label} normed`, pipeline, group, [Math.ceil(columns / 16), 1, 1])
   }
 }

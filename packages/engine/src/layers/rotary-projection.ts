@@ -31,10 +31,11 @@ export interface RotaryProjectionParts extends Pick<NormedLinearParts, 'norm' | 
  * for a single token it normalises x, too.
  */
 export async function createRotaryProjection (context: LayerContext, parts: RotaryProjectionParts): Promise<Recorder> {
-  const { config: { numHeads, numKVHeads, headDim, attention }, device, pipelines, buffers, blockSize, deterministic, products } = context
-  const { norm, normWeight, before, weight, bias, qkNorm, kv, rotation = buffers.nothing, rotaryDim } = parts
-  const width = (numHeads + 2 * numKVHeads) * headDim
-  const heads = { NUM_HEADS: numHeads, NUM_KV_HEADS: numKVHeads, HEAD_DIM: headDim, BLOCK_SIZE: blockSize, SCALE: attention.scale }
+  return await createFused(context, parts) ?? await createApart(context, parts)
+}
+
+async function createApart (context: LayerContext, { norm, normWeight, before, weight, bias, qkNorm, kv, rotation, rotaryDim }: RotaryProjectionParts): Promise<Recorder> {
+  const { device, pipelines, buffers, deterministic, products } = context
   const project = await createNormedLinear(context, {
     label: 'qkv',
     norm,
@@ -47,41 +48,47 @@ export async function createRotaryProjection (context: LayerContext, parts: Rota
     rows: shape => shape.tokens
   })
   const normalise = await createQKNorm(context, qkNorm)
-  const rope = await pipelines.get(ropeKVWrite, { ...heads, ROTARY_DIM: rotaryDim })
-  const ropeGroup = rope.bind({ qkv: buffers.qkv, rotation, step: buffers.step, q: buffers.q, kv })
-  const apart: Recorder = (list, shape) => {
+  const rope = await pipelines.get(ropeKVWrite, { ...headOverrides(context), ROTARY_DIM: rotaryDim })
+  const group = rope.bind({ qkv: buffers.qkv, rotation: rotation ?? buffers.nothing, step: buffers.step, q: buffers.q, kv })
+  const groups = Math.ceil(weight.columns / 2 / 64)
+  return (list, shape) => {
     project(list, shape)
     normalise(list, shape)
-    list.dispatch('rope_kv_write', rope, ropeGroup, [Math.ceil(width / 2 / 64), shape.tokens, 1])
+    list.dispatch('rope_kv_write', rope, group, [groups, shape.tokens, 1])
   }
+}
 
+async function createFused (context: LayerContext, { norm, normWeight, before, weight, bias, qkNorm, kv, rotation, rotaryDim }: RotaryProjectionParts): Promise<Recorder | undefined> {
+  const { config: { headDim }, device, pipelines, buffers, deterministic, products } = context
   const [part, ...others] = weight.parts
-  const fusable = part !== undefined && others.length === 0 && qkNorm === undefined && weight.layout === 'tiled' && !deterministic && headDim % 32 === 0 && (rotaryDim === headDim || rotaryDim === 0)
-  if (!fusable) return apart
-  const overrides = { ...heads, K: weight.k, OWN_COLUMNS: width, BIAS: Number(bias !== undefined), TURNS: Number(rotaryDim > 0) }
-  const bound = { weight: part.buffer, bias: bias ?? buffers.nothing, step: buffers.step, rotation, q: buffers.q, kv }
-  const alone = await createRotaryVector(context, { ...bound, x: buffers.residual, norm: normWeight }, overrides)
-  const variants = await Promise.all(fastProducts(width, weight.k, 'store', device.capabilities, { table: products }).flatMap(({ upTo, kernel }) => {
+  const fits = qkNorm === undefined && weight.layout === 'tiled' && !deterministic && headDim % 32 === 0 && (rotaryDim === headDim || rotaryDim === 0)
+  if (part === undefined || others.length > 0 || !fits) return undefined
+  const overrides = { ...headOverrides(context), K: weight.k, OWN_COLUMNS: weight.columns, BIAS: Number(bias !== undefined), TURNS: Number(rotaryDim > 0) }
+  const bound = { weight: part.buffer, bias: bias ?? buffers.nothing, step: buffers.step, rotation: rotation ?? buffers.nothing, q: buffers.q, kv }
+  const variants = await Promise.all(fastProducts(weight.columns, weight.k, 'store', device.capabilities, { table: products }).flatMap(({ upTo, kernel }) => {
     if (kernel[0] !== 'staged') return []
     const [, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth] = kernel
     const grid = { rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, subgroup: 32 }
     return [pipelines.get(mmaRotary(grid), overrides).then(pipeline => ({ upTo, pipeline, rows: mmaGridRows(grid), columns: mmaGridColumns(grid) }))]
   }))
-  const group = variants[0]?.pipeline.bind({ ...bound, x: buffers.normed })
+  const last = variants.at(-1)
+  if (last === undefined) return undefined
+  const group = last.pipeline.bind({ ...bound, x: buffers.normed })
+  const alone = await createRotaryVector(context, { ...bound, x: buffers.residual, norm: normWeight }, overrides)
   return (list, shape) => {
     // Parts of the product before are added up by the norm.
     if (shape.tokens === 1 && alone !== undefined && (before?.partsOf(1) ?? 1) === 1) {
       alone(list, shape)
       return
     }
-    const variant = variants.find(({ upTo }) => upTo >= shape.tokens) ?? variants.at(-1)
-    if (variant === undefined || group === undefined) {
-      apart(list, shape)
-      return
-    }
+    const { pipeline, rows, columns } = variants.find(({ upTo }) => upTo >= shape.tokens) ?? last
     norm(list, shape)
-    list.dispatch('qkv rotary', variant.pipeline, group, [Math.ceil(shape.tokens / variant.rows), Math.ceil(width / variant.columns), 1])
+    list.dispatch('qkv rotary', pipeline, group, [Math.ceil(shape.tokens / rows), Math.ceil(weight.columns / columns), 1])
   }
+}
+
+function headOverrides ({ config: { numHeads, numKVHeads, headDim, attention }, blockSize }: LayerContext) {
+  return { NUM_HEADS: numHeads, NUM_KV_HEADS: numKVHeads, HEAD_DIM: headDim, BLOCK_SIZE: blockSize, SCALE: attention.scale }
 }
 
 interface RotaryVectorBuffers {
@@ -98,9 +105,8 @@ interface RotaryVectorBuffers {
 /** All of it for a single token; undefined where x is not normalised, or nothing fits. */
 async function createRotaryVector ({ config, device, pipelines }: LayerContext, { norm, ...buffers }: RotaryVectorBuffers, overrides: Readonly<Record<typeof rotaryOverrides[number], number>>): Promise<Recorder | undefined> {
   const width = overrides.OWN_COLUMNS
-  const loop = vectorLoop(width, overrides.K)
-  const { maxWorkgroupThreads, maxWorkgroupBytes } = device.capabilities
-  if (norm === undefined || 32 * loop.splits > maxWorkgroupThreads || normedBytes(loop, 1) > maxWorkgroupBytes) return undefined
+  const loop = vectorLoop(width, overrides.K, device.capabilities)
+  if (norm === undefined || normedBytes(loop, 1) > device.capabilities.maxWorkgroupBytes) return undefined
   const pipeline = await pipelines.get(gemvRotary(loop), { ...overrides, EPS: config.norm.eps })
   const group = pipeline.bind({ ...buffers, norm })
   return list => list.dispatch('qkv rotary', pipeline, group, [width / 16, 1, 1])

@@ -1,23 +1,20 @@
 import { createHash } from 'node:crypto'
 import { productVariant } from '../kernels/matmul/product-table.ts'
 import type { ProductKernel } from '../kernels/matmul/product-table.ts'
+import { rmsNormSummed } from '../kernels/model-kernels.ts'
+import { readShader } from '../kernels/shader-source.ts'
 import { rowRanges } from './product-candidates.ts'
 
 const UNLIMITED = { maxWorkgroupBytes: Infinity, maxWorkgroupThreads: Infinity }
-/** Lengths of sums that kernels are written for differently: short, long, and one that few numbers divide. */
-const LENGTHS = [2048, 8192, 8224]
 
-/** Says which kernels were measured, and with how many rows: another text of any candidate, or another candidate, makes another fingerprint. */
+/** Each form that the text of a candidate may have: K in whole turns, written out or in a loop, or not; K cut among subgroups or parts, or not. */
+const FORMS: ReadonlyArray<readonly [kernel: ProductKernel, k: number]> = [
+  [['vector', 2, 4, 2], 512], [['vector', 2, 4, 2], 8192], [['vector', 2, 4, 2], 1056],
+  [['staged', 1, 1, 2, 1, 2, 32], 1024], [['staged', 2, 2, 1, 2, 2, 32], 1024], [['staged', 2, 2, 1, 2, 2, 32, 2], 1024]
+]
+
+/** Says which kernels were measured, and with how many rows: another text of any form, another candidate, or another norm behind parts makes another fingerprint. */
 export function kernelsFingerprint (): string {
-  const ranges = rowRanges(1, true)
-  const kernels = new Map(ranges.flatMap(({ candidates }) => candidates).map(kernel => [kernel.join(), kernel]))
-  const hash = createHash('sha256').update(JSON.stringify(ranges))
-  for (const kernel of kernels.values()) for (const text of textsOf(kernel)) hash.update(text)
-  return hash.digest('hex').slice(0, 12)
-}
-
-function textsOf (kernel: ProductKernel): string[] {
-  // Staged ones are told K when they are compiled.
-  const lengths = kernel[0] === 'vector' ? LENGTHS : LENGTHS.slice(1, 2)
-  return lengths.flatMap(k => (['store', 'silu-gate'] as const).map(epilogue => productVariant({ upTo: 1, kernel }, k, epilogue, UNLIMITED)?.kernel.wgsl ?? ''))
+  const texts = FORMS.flatMap(([kernel, k]) => (['store', 'residual', 'silu-gate'] as const).map(epilogue => productVariant({ upTo: 1, kernel }, k, epilogue, UNLIMITED)?.kernel.wgsl))
+  return createHash('sha256').update(JSON.stringify([rowRanges(1, true), texts, rmsNormSummed.wgsl, readShader('step_inputs')])).digest('hex').slice(0, 12)
 }

@@ -9,10 +9,8 @@ export interface RowRange {
   readonly candidates: readonly ProductKernel[]
 }
 
-const vectors: readonly ProductKernel[] = [['vector', 1, 8, 8], ['vector', 1, 8, 4], ['vector', 1, 16, 4], ['vector', 1, 16, 8], ['vector', 1, 32, 4], ['vector', 1, 32, 8]]
-
 const few: readonly RowRange[] = [
-  { upTo: 1, measuredRows: 1, candidates: vectors },
+  { upTo: 1, measuredRows: 1, candidates: [] },
   {
     upTo: 4,
     measuredRows: 4,
@@ -31,7 +29,7 @@ const few: readonly RowRange[] = [
   {
     upTo: 64,
     measuredRows: 64,
-    candidates: [['staged', 1, 1, 8, 4, 1, 128], ['staged', 1, 1, 8, 4, 2, 128], ['staged', 2, 1, 4, 1, 2, 128], ['staged', 2, 1, 4, 2, 1, 128], ['staged', 2, 4, 1, 2, 2, 64], ['staged', 2, 2, 2, 1, 2, 32]]
+    candidates: [['staged', 1, 1, 8, 4, 1, 128], ['staged', 1, 1, 8, 4, 2, 128], ['staged', 2, 1, 4, 1, 2, 128], ['staged', 2, 1, 4, 2, 1, 128], ['staged', 2, 4, 1, 2, 2, 64], ['staged', 2, 2, 2, 1, 2, 32], ['staged', 2, 2, 1, 2, 4, 32], ['staged', 1, 4, 2, 4, 2, 64]]
   },
   {
     upTo: 128,
@@ -63,9 +61,14 @@ const many: readonly RowRange[] = [
   }
 ]
 
-/** With K in parts, by the numbers of rows that they are for. */
+/**
+ * Of products that are added to the residual stream, by the numbers of rows that they are for: with K in parts, and a single row's, which elsewhere is normalised by the kernel that
+ * multiplies it, and follows rules (`vectorLoop`).
+ */
 const partedCandidates: Readonly<Record<number, readonly ProductKernel[]>> = {
-  32: [['staged', 1, 4, 1, 2, 1, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 4], ['staged', 2, 2, 1, 1, 2, 128, 4]],
+  1: [['vector', 1, 8, 8], ['vector', 1, 16, 4], ['vector', 1, 16, 8], ['vector', 1, 32, 4], ['vector', 1, 32, 8]],
+  16: [['staged', 1, 4, 1, 1, 1, 128, 8], ['staged', 1, 4, 1, 1, 1, 128, 4]],
+  32: [['staged', 2, 2, 1, 2, 2, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 4], ['staged', 2, 2, 1, 1, 2, 128, 4]],
   64: [['staged', 2, 2, 1, 2, 2, 64, 8], ['staged', 2, 2, 1, 2, 2, 64, 4], ['staged', 2, 2, 1, 2, 2, 128, 4], ['staged', 2, 2, 1, 2, 2, 128, 2]],
   128: [['staged', 2, 4, 1, 4, 2, 64, 8], ['staged', 2, 4, 1, 4, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 2]],
   256: [['staged', 2, 4, 1, 4, 2, 64, 4], ['staged', 2, 4, 1, 4, 2, 64, 2], ['staged', 2, 2, 1, 4, 4, 32, 4], ['staged', 4, 2, 1, 2, 2, 64, 2]],

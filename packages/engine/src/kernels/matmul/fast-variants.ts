@@ -57,8 +57,8 @@ const wide: readonly Choice[] = [
 
 const head: readonly Choice[] = [
   ...wide.slice(0, 1),
-  { upTo: 32, grids: [[1, 2, 1, 2, 4, 32]] },
-  { upTo: 64, grids: [[2, 4, 1, 2, 4, 32], [2, 2, 1, 2, 4, 32]] },
+  { upTo: 32, grids: [[1, 2, 2, 2, 2, 32], [1, 2, 1, 2, 4, 32]] },
+  { upTo: 64, grids: [[2, 2, 1, 2, 4, 32]] },
   { upTo: Infinity, grids: [[2, 2, 1, 4, 4, 32], ...ANY] }
 ]
 
@@ -81,6 +81,7 @@ const halfTile = (columns: number): Grid => columns > 2560 ? [4, 2, 1, 2, 2, 64]
  * read by fewer. One product of 64 rows × 2,048 outputs of K = 8,192 took 33 us without and 18 us with parts (H200).
  */
 const parted: ReadonlyArray<Choice & { readonly leastK: number }> = [
+  { upTo: 16, leastK: 4096, grids: [[1, 4, 1, 1, 1, 128]] },
   { upTo: 32, leastK: 4096, grids: [[1, 4, 1, 2, 1, 64]] },
   { upTo: 64, leastK: 4096, grids: [[2, 2, 1, 2, 2, 64]] },
   { upTo: 64, leastK: 0, grids: [[2, 2, 1, 2, 2, 128], [2, 2, 1, 2, 2, 64]] },
@@ -97,21 +98,24 @@ const LEAST_PART = 512
 /**
  * FlashDecoding++'s heuristic dataflow: by a weight's shape and the number of rows, a matrix-vector kernel, a flat product whose
  * workgroups cut K, or tiles. What was measured on the adapter itself comes first (tuning/); the rules here were measured on an
- * H100 (docs/decisions/2026-11-26-fast-products.md). The order of summation differs between them: a row's last bits depend on how
+ * H100 (docs/decisions/2026-11-26-fast-products.md). Single rows that are normalised on the way follow `vectorLoop`. The order of summation differs between them: a row's last bits depend on how
  * many rows it is computed with.
  */
 export function fastVariants (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities, options: FastVariantsOptions = {}): MatmulVariant[] {
-  const variants = fastProducts(columns, k, epilogue, capabilities, options).flatMap(choice => productVariant(choice, k, epilogue, capabilities) ?? [])
-  // The last serves any number of rows; parts have room for a few.
-  const whole = variants.findLastIndex(({ parts = 1 }) => parts === 1)
-  const last = variants[whole]
-  return last === undefined ? [] : [...variants.slice(0, whole), { ...last, upTo: Infinity }]
+  const choices = fastProducts(columns, k, epilogue, capabilities, options)
+  return choices.flatMap((choice, i) => productVariant(i === choices.length - 1 ? { ...choice, upTo: Infinity } : choice, k, epilogue, capabilities) ?? [])
 }
 
-/** The same choices as plain data; all of them fit the adapter. */
+/** The same choices as plain data; all of them fit the adapter, and the last serves any number of rows. */
 export function fastProducts (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities, { table = {}, parted = false }: FastVariantsOptions = {}): readonly ProductChoice[] {
-  const measured = (table[productKey(columns, k, epilogue, parted)] ?? []).filter(choice => productVariant(choice, k, epilogue, capabilities) !== undefined)
-  return measured.length > 0 ? measured : ruledProducts(columns, k, epilogue, capabilities, parted)
+  const measured = toTheLastWhole((table[productKey(columns, k, epilogue, parted)] ?? []).filter(choice => productVariant(choice, k, epilogue, capabilities) !== undefined))
+  return measured.length > 0 ? measured : toTheLastWhole(ruledProducts(columns, k, epilogue, capabilities, parted))
+}
+
+/** Parts have room for a few rows only. */
+function toTheLastWhole (choices: readonly ProductChoice[]): readonly ProductChoice[] {
+  const whole = choices.findLastIndex(({ kernel }) => kernel[0] === 'vector' || (kernel[7] ?? 1) === 1)
+  return choices.slice(0, whole + 1)
 }
 
 export interface FastVariantsOptions {
@@ -128,7 +132,8 @@ export function ruledProducts (columns: number, k: number, epilogue: Epilogue, c
     ? head
     : gated || columns > 6144 ? wide : columns > 2560 && k <= 4096 ? middling : k >= 4096 ? [...deep, ...narrow.slice(3)] : narrow
   const fits = (choice: ProductChoice): boolean => productVariant(choice, k, epilogue, capabilities) !== undefined
-  const vectors: ProductChoice[] = [{ upTo: 1, kernel: ['vector', 1, vectorLoop(columns, k).splits, vectorLoop(columns, k).ahead] }, ...gated ? [{ upTo: 4, kernel: ['vector', 4, 8, 8] }] as const : []]
+  const loop = vectorLoop(columns, k, capabilities)
+  const vectors: ProductChoice[] = [{ upTo: 1, kernel: ['vector', 1, loop.splits, loop.ahead] }, ...gated ? [{ upTo: 4, kernel: ['vector', 4, 8, 8] }] as const : []]
   const staged = [...choices.filter(({ upTo }) => upTo <= 128), ...tiled(columns, gated, choices === head), ...choices.slice(-1)].flatMap(({ upTo, grids }) => {
     const fitting = [...grids, ...ANY].map((grid): ProductChoice => ({ upTo: Math.min(upTo, ANY_ROWS), kernel: ['staged', ...grid] })).find(fits)
     return fitting === undefined ? [] : [fitting]
@@ -162,23 +167,24 @@ function partedProducts (columns: number, k: number): ProductChoice[] {
   return all.filter(({ upTo }, i) => all.findIndex(choice => choice.upTo === upTo) === i)
 }
 
-/** Columns that are a workgroup for every processor, and some more, so that each may be small. */
+/** Columns of which there is a workgroup for every processor, and more, so that each may be small. */
 const MANY_TILES = 3072
-/** K tiles under way in a workgroup from where on whole turns are worth fewer of them. */
+/** K tiles under way in a workgroup from where on it is worth having whole turns. */
 const LEAST_AHEAD = 32
 
 /**
- * How a single row streams a weight: bound by the weight's bytes, of which enough have to be under way. Many workgroups may be small, so that those beside one that adds up its sums
- * keep the memory busy; few cut K among more subgroups. Turns are whole where that leaves enough under way. Measured on an H100
+ * How a single row streams a weight: it is bound by the weight's bytes, of which enough have to be under way. Where there are many workgroups each may be small, so that others
+ * keep the memory busy while one adds up its sums; few cut K among more subgroups. Turns are whole where that leaves enough under way. Measured on an H100 and an H200
  * (docs/decisions/2026-11-27-five-dispatches-a-layer.md).
  */
-export function vectorLoop (columns: number, k: number): Omit<GemvLoop, 'rows'> {
+export function vectorLoop (columns: number, k: number, { maxWorkgroupThreads }: Pick<DeviceCapabilities, 'maxWorkgroupThreads'>): Omit<GemvLoop, 'rows'> {
   const tiles = k / 16
-  const [most, ahead] = columns >= MANY_TILES ? [8, 8] as const : [k > 4096 ? 32 : 16, 4] as const
+  const [wanted, ahead] = columns >= MANY_TILES ? [8, k > 2048 ? 8 : 4] as const : [k > 4096 ? 32 : 16, 4] as const
+  const most = Math.min(wanted, 2 ** Math.floor(Math.log2(maxWorkgroupThreads / 32)))
   for (let each = ahead; each >= 1; each /= 2) {
     for (let splits = most; splits >= 2; splits /= 2) {
       if (splits * each >= LEAST_AHEAD && tiles % (splits * each) === 0) return { splits, ahead: each, k, subgroup: 32 }
     }
   }
-  return { splits: 2 ** Math.min(5, Math.max(1, Math.floor(Math.log2(tiles / 8)))), ahead: 8, k, subgroup: 32 }
+  return { splits: Math.min(most, 2 ** Math.max(1, Math.floor(Math.log2(tiles / 8)))), ahead: 8, k, subgroup: 32 }
 }

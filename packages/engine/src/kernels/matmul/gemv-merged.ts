@@ -71,12 +71,12 @@ var<workgroup> merged: array<vec2<u32>, K / 4u>;`,
     let x_${u}_1 = merged[(${tile}) * 4u + (lane & 1u) * 2u + 1u];`,
         pair: (u, _, word) => `unpack2x16float(x_${u}_${'xy'.includes(word) ? 0 : 1}.${'xz'.includes(word) ? 'x' : 'y'})`
       },
-      outputs: ownColumns(shape)
+      outputs: ownColumns(epilogue)
     })
   })
 }
 
 /** Bytes of workgroup memory: what was merged, and subgroups' sums. */
-export function mergedBytes ({ splits, tiles = 1, k }: Omit<GemvLoop, 'rows'>): number {
-  return 2 * k + 64 * splits * tiles
+export function mergedBytes ({ splits, k }: Omit<GemvLoop, 'rows'>): number {
+  return 2 * k + 64 * splits
 }

@@ -26,14 +26,14 @@ ${normedDeclarations}`,
       x: normedOperand(32 * splits, `let tokens = select(num_tokens(), num_logit_rows(), LOGIT_ROWS);
   var x_row = m0;
   if (LOGIT_ROWS) { x_row = logit_record(m0, 0u).x; }`),
-      outputs: ownColumns(shape)
+      outputs: ownColumns(epilogue)
     })
   })
 }
 
 /** Bytes of workgroup memory: x, subgroups' sums of so many streams of column tiles, and what adding up squares takes. */
-export function normedBytes ({ splits, tiles = 1, k }: Omit<GemvLoop, 'rows'>, streams: number): number {
-  return 4 * k + 64 * splits * streams * tiles + 1024
+export function normedBytes ({ splits, k }: Omit<GemvLoop, 'rows'>, streams: number): number {
+  return 4 * k + 64 * splits * streams + 1024
 }
 
 /** What a kernel with `normedOperand` declares besides its bindings `x` and `norm`. */

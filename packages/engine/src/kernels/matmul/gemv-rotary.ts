@@ -13,7 +13,7 @@ const bindings = { x: 'read', weight: 'read', bias: 'read', step: 'read', norm: 
  * before their products.
  * Grid: (heads + 2 · KV heads) · D/16 workgroups. Bytes: N·K halves.
  */
-export function gemvRotary (loop: Omit<GemvLoop, 'rows' | 'tiles'>) {
+export function gemvRotary (loop: Omit<GemvLoop, 'rows'>) {
   return defineKernel({
     name: `matmul_gemv_rotary_${loopName(loop)}`,
     bindings,
@@ -33,7 +33,7 @@ ${normedDeclarations}`,
       outputs: {
         from: ['pair_row(wg.x, lane / 2u) + (lane & 1u)'],
         perRow: 8,
-        totals: [{ stream: '0u', column: 'e' }, { stream: '0u', column: 'e + 8u' }],
+        totals: [{ stream: 0, column: 'e' }, { stream: 0, column: 'e + 8u' }],
         store: total => `if (m < tokens) {
       ${storeRotated('wg.x', 'e', total(0), total(1))}
     }`

@@ -6,19 +6,14 @@ import { matmulBindings, matmulHeader, matmulOverrides, storeOutput } from './ma
 import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
 
-/** Shape of a matrix-vector kernel over a tiled weight: tiles of columns, or gates' and their up tiles. */
+/** Shape of a matrix-vector kernel over a tiled weight: one tile of columns a workgroup, or a gate's and its up tile. */
 export interface GemvTiledShape extends GemvLoop {
   readonly epilogue: Epilogue
 }
 
 /** What tells the names of kernels apart. */
-export function loopName ({ splits, ahead, tiles = 1, k }: Omit<GemvLoop, 'rows'>): string {
-  return `s${splits}_a${ahead}${tiles > 1 ? `_t${tiles}` : ''}_k${k}`
-}
-
-/** Output columns of a workgroup. */
-export function gemvColumns ({ tiles = 1 }: Pick<GemvLoop, 'tiles'>): number {
-  return 16 * tiles
+export function loopName ({ splits, ahead, k }: Omit<GemvLoop, 'rows'>): string {
+  return `s${splits}_a${ahead}_k${k}`
 }
 
 /**
@@ -42,20 +37,19 @@ export function gemvTiled (shape: GemvTiledShape) {
         prepare: () => '',
         pair: (u, r, word) => `unpack2x16float(x_${r}_${u}.${word})`
       },
-      outputs: ownColumns(shape)
+      outputs: ownColumns(epilogue)
     })
   })
 }
 
-/** Tiles of columns, or gates' and their up tiles, as the epilogue stores them; expects `tokens`. */
-export function ownColumns ({ epilogue, tiles = 1 }: Pick<GemvTiledShape, 'epilogue' | 'tiles'>): GemvOutputs {
-  const halves = isGated(epilogue) ? 2 : 1
-  const last = (tile: string): string => tiles > 1 ? `min(${tile}, OWN_COLUMNS / 16u - 1u)` : tile
+/** A tile of columns, or a gate's and its up tile, as the epilogue stores them; expects `tokens`. */
+export function ownColumns (epilogue: Epilogue): GemvOutputs {
+  const streams = isGated(epilogue) ? [0, 1] : [0]
   return {
-    from: Array.from({ length: tiles * halves }, (_, s) => `(${last(`wg.x * ${tiles}u + ${Math.floor(s / halves)}u`)}${s % halves === 1 ? ' + OWN_COLUMNS / 16u' : ''}) * k_tiles * 32u + lane`),
-    perRow: 16 * tiles,
-    totals: Array.from({ length: halves }, (_, half) => ({ stream: tiles > 1 ? `e / 16u * ${halves}u + ${half}u` : `${half}u`, column: 'e % 16u' })),
-    store: total => `let own = wg.x * ${16 * tiles}u + e;
+    from: streams.map(s => `(wg.x${s === 1 ? ' + OWN_COLUMNS / 16u' : ''}) * k_tiles * 32u + lane`),
+    perRow: 16,
+    totals: streams.map(stream => ({ stream, column: 'e' })),
+    store: total => `let own = wg.x * 16u + e;
     if (m < tokens && own < OWN_COLUMNS) { ${storeOutput(epilogue, 'm', 'FIRST_COLUMN + own', total)} }`
   }
 }

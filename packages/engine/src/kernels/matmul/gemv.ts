@@ -8,8 +8,6 @@ export interface GemvLoop {
   readonly splits: number
   /** K tiles a subgroup loads before it multiplies the first: bytes in flight. */
   readonly ahead: number
-  /** Neighbouring column tiles of a workgroup, which share what is read of x; default 1. */
-  readonly tiles?: number
   /** K of the weights the kernel is for. */
   readonly k: number
   /** Lanes of a subgroup; 32, so that one load of 16 bytes a lane is one tile. */
@@ -41,8 +39,8 @@ export interface GemvOutputs {
   readonly from: readonly string[]
   /** Outputs of a row that a workgroup stores. */
   readonly perRow: number
-  /** The sums that output `e` is made from, as `total_0`, `total_1`, …: expressions of a stream and of one of its 16 columns. */
-  readonly totals: ReadonlyArray<{ readonly stream: string, readonly column: string }>
+  /** The sums that output `e` is made from, as `total_0`, `total_1`, …: of which stream, and the expression of one of its 16 columns. */
+  readonly totals: ReadonlyArray<{ readonly stream: number, readonly column: string }>
   /** Stores output `e` of row `m`. */
   readonly store: (total: (n: number) => string) => string
 }
@@ -61,8 +59,8 @@ const MOST_WRITTEN_TURNS = 4
  * The text of a matrix-vector kernel over a weight of 16 × 16 tiles of halves. A lane owns half a row of a tile: eight halves, one load. A
  * subgroup streams its part of K of its columns, contiguous in memory; lanes' and then subgroups' sums are added.
  *
- * Where parts are whole turns of `ahead` tiles, as they are for all K that matter, a turn's weights are asked for before the turn before is multiplied, and
- * the first turn's before anything else.
+ * Where parts are whole turns of `ahead` tiles, as they are where K has enough factors of two, a turn's weights are asked for before the turn before is
+ * multiplied, and the first turn's before anything else.
  */
 export function gemv (loop: GemvLoop, { title, header, x, outputs }: GemvParts): string {
   const { rows, splits, subgroup } = loop
@@ -108,7 +106,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
     let e = n % ${outputs.perRow}u;
     let m = m0 + r;
     ${outputs.totals.map(({ stream, column }, n) => `var total_${n} = 0.0;
-    for (var p = 0u; p < SPLITS; p++) { total_${n} += parts[(((${stream}) * ${rows}u + r) * SPLITS + p) * 16u + ${column}]; }`).join('\n')}
+    for (var p = 0u; p < SPLITS; p++) { total_${n} += parts[((${stream * rows}u + r) * SPLITS + p) * 16u + ${column}]; }`).join('\n')}
     ${outputs.store(n => x.scaled === true ? `total_${n} * scale` : `total_${n}`)}
   }
 }

@@ -5,6 +5,9 @@ import type { Epilogue } from './weight-layout.ts'
 export const matmulBindings = { x: 'read', weight: 'read', bias: 'read', step: 'read', y: 'read_write' } as const
 export const matmulOverrides = ['K', 'N', 'FIRST_COLUMN', 'COLUMNS', 'LOGIT_ROWS', 'OWN_COLUMNS', 'BIAS', 'SCALE', 'SOFTCAP'] as const
 
+/** Rows that activations are padded to, and the most that a workgroup of a matrix kernel serves: rows past the last are computed and never used. */
+export const rowPadding = 128
+
 /** The overrides that leave a sum as it is; BIAS, SCALE and SOFTCAP are the model's, the rest the weight's. */
 export const plainSum = { BIAS: 0, SCALE: 1, SOFTCAP: 0 } as const
 

@@ -1,4 +1,5 @@
 import { gemvTiled } from './gemv-tiled.ts'
+import { rowPadding } from './matmul-interface.ts'
 import type { MatmulVariant } from './matmul-variant.ts'
 import { mmaGridRows } from './mma-product.ts'
 import { mmaStaged, mostParts, partRows, mmaStagedBytes, mmaStagedColumns } from './mma-staged.ts'
@@ -23,6 +24,9 @@ export interface ProductChoice {
 /** Choices by ascending `upTo` for each shape of a weight, by `productKey`. */
 export type ProductTable = Readonly<Record<string, readonly ProductChoice[]>>
 
+/** Rows that a vector kernel may serve: registers hold a sum for each. */
+const MOST_VECTOR_ROWS = 4
+
 /** Stands for any number of rows in a table, which is JSON. */
 export const ANY_ROWS = 2 ** 31
 
@@ -43,13 +47,15 @@ export function productVariant (
 ): MatmulVariant | undefined {
   if (kernel[0] === 'vector') {
     const [, rows, splits, ahead] = kernel
-    if (32 * splits > maxWorkgroupThreads) return undefined
+    if (32 * splits > maxWorkgroupThreads || rows > MOST_VECTOR_ROWS) return undefined
     return { kernel: gemvTiled({ rows, splits, ahead, k, subgroup: 32, epilogue }), rows, columns: 16, upTo }
   }
   const [, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, parts = 1] = kernel
   const shape: MmaStagedShape = {
     rowGroups, columnGroups, depthGroups, rowTiles, columnTiles: isGated(epilogue) ? Math.max(2, columnTiles) : columnTiles, depth, parts, subgroup: 32, epilogue
   }
+  // What the kernel cannot be: steps of K that not all depth groups have, a gate without its up tile, more rows than activations are padded to.
+  if (depth % (16 * depthGroups) !== 0 || 128 % depthGroups !== 0 || (isGated(epilogue) && shape.columnTiles % 2 === 1) || mmaGridRows(shape) > rowPadding) return undefined
   if (k % (depth * parts) !== 0 || mmaStagedBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return undefined
   if (parts > 1 && (isGated(epilogue) || depthGroups > 1 || upTo > partRows(parts) || parts > mostParts)) return undefined
   return { kernel: mmaStaged(shape), rows: mmaGridRows(shape), columns: mmaStagedColumns(shape), upTo, rowsFirst: true, parts }

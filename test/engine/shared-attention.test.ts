@@ -7,7 +7,7 @@ const capabilities: DeviceCapabilities = {
   f16: true, subgroups: true, timestamps: true, subgroupMatrix: true, software: false, maxBindingBytes: 2 ** 31, maxWorkgroupThreads: 1024, maxWorkgroupBytes: 48 << 10
 }
 
-t.test('prefixes are attended together where that is proven, and elsewhere where it is asked for', async t => {
+t.test('prefixes are attended together, unless somebody does not want it', async t => {
   const groups = (deterministic: boolean, sharedAttention?: boolean): number => {
     const options = { dtype: 'auto', blockSize: 16, kvCacheBytes: undefined, maxModelLen: 2048, maxSequences: 8, maxBatchedTokens: 256, deterministic, sharedAttention } as const
     const plan = planEngine(namedShape('llama-3.2-1b'), options, { capabilities, report: { name: 'a GPU', subgroupMaxSize: 32 } })
@@ -16,6 +16,6 @@ t.test('prefixes are attended together where that is proven, and elsewhere where
   }
   t.ok(groups(true) > 0, 'in order')
   t.equal(groups(true, false), 0)
-  t.equal(groups(false), 0, 'on tensor cores')
-  t.ok(groups(false, true) > 0)
+  t.ok(groups(false) > 0, 'on tensor cores')
+  t.equal(groups(false, false), 0)
 })

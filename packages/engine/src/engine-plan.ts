@@ -67,7 +67,7 @@ export function planEngine (config: ModelConfig, options: PlanOptions, device: P
     vocabSize: config.vocabSize
   }
   const planned = planAttention(config, storage, capabilities, { tensorCores, deterministic, blockSize })
-  const { sharedAttention = planned.type === 'ordered' } = options
+  const { sharedAttention = true } = options
   const attention = sharedAttention ? planned : { ...planned, groups: [] }
   const groups = groupLayout(attention, config, storage, capabilities)
   const stepLayout = {

@@ -41,7 +41,7 @@ export interface EngineOptions {
    * on preemption. Slower where there are tensor cores, all the same elsewhere. Undefined: false.
    */
   readonly deterministic?: boolean | undefined
-  /** Decodes that begin with the same blocks attend these together; undefined: where that has been proven on hardware, which is not yet on tensor cores. */
+  /** Decodes that begin with the same blocks attend these together where that saves enough; undefined: true. */
   readonly sharedAttention?: boolean | undefined
   /**
    * A folder for what is measured about the adapter: which of several kernels is fastest for this model. Measured where it is not in

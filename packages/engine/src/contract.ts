@@ -47,7 +47,7 @@ export interface ForwardSequence {
   readonly tokens: readonly TokenId[] | undefined
   /** Absolute position of the first token to compute. */
   readonly startPosition: number
-  /** Covers at least `startPosition + numTokens` tokens. */
+  /** Covers at least `startPosition + numTokens` tokens. Never changed in place: it is checked when it is another than the state row had. */
   readonly blockTable: BlockTable
   /** Present when a token is to be sampled after the last computed position; absent while more of the prompt is to come. */
   readonly sampling: SamplingParams | undefined

@@ -316,12 +316,14 @@ export class KVCache {
     const numNew = blocksFor(numTokens, this.config.blockSize) - blocks.length
     const numRevived = blocks.filter(block => this.#pool.referenceCount(block) === 0).length
     if (this.#pool.numFree < numRevived + numNew + reserveBlocks) return false
+    // Throws where a match is out of date, and nothing has been taken yet.
+    const prefixes = blocks.map(block => this.#prefixes.endingWith(block))
     // Before allocating: a matched block that is free could otherwise be evicted for this very sequence.
     this.#pool.share(blocks)
     // In the order in which they lie: neighbours are copied in one piece, should it come to that.
     const taken = (this.#pool.allocate(numNew) ?? []).sort((a, b) => a - b)
     const table = [...blocks, ...this.#evictFor(taken)]
-    this.#sequences.set(id, { table, numTokens, prefixes: blocks.map(block => this.#prefixes.endingWith(block)) })
+    this.#sequences.set(id, { table, numTokens, prefixes })
     if (salt !== undefined) this.#salts.set(id, salt)
     return true
   }

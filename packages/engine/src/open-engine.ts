@@ -106,7 +106,7 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
       sampler.record(list, stepShape)
     }
   })
-  await warmUp(runner, (done, total) => options.onProgress({ stage: 'kernels', done, total, detail: 'warming up' }))
+  await warmUp(runner, plan, (done, total) => options.onProgress({ stage: 'kernels', done, total, detail: 'warming up' }))
   if (swap !== undefined) {
     const { numSlots, groupSize } = swap
     runner.hostTier = { numSlots, groupSize, blockSeconds: await measureBlockSeconds(runner, numSlots) }

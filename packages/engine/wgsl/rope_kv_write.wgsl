@@ -1,7 +1,7 @@
 // rope_kv_write — q' = rotate(q, position) · SCALE; K[slot] = rotate(k, position); V[slot] = v     one thread per (token, head, pair)
 // rotate is Hugging Face's half rotation of the first R dimensions: (a, b) of (i, i + R/2) → (a·cos − b·sin, b·cos + a·sin). The rest
 // pass, pair by pair of neighbours; R = 0 turns nothing (NoPE).
-// KV layout [block][k|v][kvHead][slot][headDim]. This is the only kernel that writes keys and values.
+// KV layout [block][k|v][kvHead][slot][headDim]. Keys and values are written here or by the projection itself (rotary-outputs.ts), nowhere else.
 override NUM_HEADS: u32;
 override NUM_KV_HEADS: u32;
 override HEAD_DIM: u32;

@@ -10,7 +10,8 @@ const llama: StepWork = {
   shape: { tokens: 4, singles: 3, splits: 2, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 1, logitRows: 2 },
   attended: { keys: 100, pairs: 300 },
   storage: 'f16',
-  activation: 'f16'
+  activation: 'f16',
+  parts: { output: 1, down: 1 }
 }
 
 t.test('a product moves its weight, its rows and its outputs once', t => {
@@ -18,8 +19,32 @@ t.test('a product moves its weight, its rows and its outputs once', t => {
   t.strictSame(kernelWork('gate_up', llama), { bytes: 2 * 16_384 * 2048 + 4 * 2048 * 2 + 4 * 8192 * 2, flops: 2 * 4 * 16_384 * 2048 }, 'two sums make one output')
   t.strictSame(kernelWork('down', llama), { bytes: 2 * 2048 * 8192 + 4 * 8192 * 2 + 4 * 2048 * 8, flops: 2 * 4 * 2048 * 8192 }, 'the residual stream is read and written')
   t.strictSame(kernelWork('head', llama)?.flops, 2 * 2 * 128_256 * 2048, 'of the rows that need logits')
-  t.strictSame(kernelWork('qkv normed', llama), kernelWork('qkv', llama), 'whoever normalises the rows')
+  t.strictSame(kernelWork('qkv normed', llama), { bytes: 2 * 3072 * 2048 + 4 * 2048 * 4 + 4 * 3072 * 4, flops: 2 * 4 * 3072 * 2048 }, 'rows that it normalises itself are the residual stream\'s')
   t.equal(kernelWork('qkv', { ...llama, storage: 'f32', activation: 'f32' })?.bytes, 4 * 3072 * 2048 + 4 * 2048 * 4 + 4 * 3072 * 4)
+  t.end()
+})
+
+t.test('a projection that rotates writes queries, keys and values where attention reads them', t => {
+  const written = 64 * (32 * 2 + 16 * 2)
+  t.strictSame(kernelWork('qkv rotary', llama), { bytes: 2 * 3072 * 2048 + 4 * 2048 * 2 + 4 * written, flops: 2 * 4 * 3072 * 2048 })
+  const one = { ...llama, shape: { ...llama.shape, tokens: 1 } }
+  t.strictSame(kernelWork('qkv rotary', one), { bytes: 2 * 3072 * 2048 + 2048 * 4 + written, flops: 2 * 3072 * 2048 }, 'and normalises a single token')
+  t.end()
+})
+
+t.test('the product behind a single token\'s attention reads its parts instead of a row', t => {
+  const one = { ...llama, shape: { ...llama.shape, tokens: 1, singles: 1, splits: 5 } }
+  t.strictSame(kernelWork('output merged', one), { bytes: 2 * 2048 * 2048 + 5 * 32 * (64 * 4 + 8) + 2048 * 8, flops: 2 * 2048 * 2048 })
+  t.end()
+})
+
+t.test('what a product leaves in parts of K is added up by the norm behind it', t => {
+  const parted = { ...llama, parts: { output: 2, down: 4 } }
+  t.equal(kernelWork('down', parted)?.bytes, 2 * 2048 * 8192 + 4 * 8192 * 2 + 4 * 2048 * 4 * 4)
+  t.equal(kernelWork('output', parted)?.bytes, 2 * 2048 * 2048 + 4 * 2048 * 2 + 4 * 2048 * 4 * 2)
+  t.equal(kernelWork('mlp_norm summed', parted)?.bytes, 4 * 2048 * (4 + 2 * 4 + 4 + 2))
+  t.equal(kernelWork('attention_norm summed', parted)?.bytes, 4 * 2048 * (4 + 4 * 4 + 4 + 2))
+  t.equal(kernelWork('final_norm summed', parted)?.bytes, 2 * 2048 * (4 + 4 * 4 + 2), 'nobody reads the residual stream behind the last')
   t.end()
 })
 
@@ -28,6 +53,9 @@ t.test('attention moves keys and values once, and computes for every pair', t =>
   t.strictSame(kernelWork('attention_tile', llama), expected)
   t.strictSame(kernelWork('attention_split', llama), expected)
   t.strictSame(kernelWork('attention_reduce', llama), { bytes: 3 * 32 * (2 * (64 * 4 + 8) + 64 * 2), flops: 0 })
+  t.strictSame(kernelWork('attention_merge', llama), kernelWork('attention_reduce', llama))
+  const grouped = { ...llama, shape: { ...llama.shape, singles: 8, splits: 1, groups: 6, groupSize: 4 } }
+  t.strictSame(kernelWork('attention_merge', grouped), { bytes: 32 * ((8 + 6 * 4) * (64 * 4 + 8) + 8 * 64 * 2), flops: 0 }, 'each group leaves a part for each of its rows')
   t.end()
 })
 

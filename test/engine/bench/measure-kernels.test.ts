@@ -78,6 +78,15 @@ t.test('each kind of kernel is taken from the steps that are meant for it', asyn
   t.strictSame(steps.map(({ kvCopies }) => kvCopies), [1, 1, 5, 3, 1], 'keys and values take turns where they are read')
 })
 
+t.test('the product that ends a lone token\'s attention is measured with it, the projection that rotates with the products', async t => {
+  const { kernels } = await measure(llama, ['qkv rotary', 'attention_split', 'output merged', 'gate_up normed'], { rows: [1], batches: [1], kinds: ['attention'] })
+  t.strictSame(names(kernels), ['attention_split 100 of 100', 'output merged 100 of 100', 'attention_split 1 of 100', 'output merged 1 of 100'])
+  t.match(kernels.at(-1), { kind: 'attention', kernel: 'output merged_kernel', weight: undefined })
+  t.ok((kernels.at(-1)?.bytes ?? 0) > 2 * 2048 * 2048 && kernels.at(-1)?.flops === 2 * 2048 * 2048)
+  const { kernels: products } = await measure(llama, ['qkv rotary', 'output', 'gate_up normed', 'down'], { rows: [1], kinds: ['linear'] })
+  t.match(products[0], { kind: 'linear', label: 'qkv rotary', weight: { outputs: 3072, inputs: 2048 }, flops: 2 * 3072 * 2048 })
+})
+
 t.test('layers that see differently far are measured apart', async t => {
   const gemma = namedShape('gemma-3-1b')
   const { kernels } = await measure(gemma, ['attention_split'], { kinds: ['attention'], batches: [1] })

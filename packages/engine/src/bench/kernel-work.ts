@@ -17,6 +17,8 @@ export interface StepWork {
   readonly attended: AttendedKeys
   readonly storage: StorageType
   readonly activation: StorageType
+  /** Parts of K whose sums a product into the residual stream leaves to the norm behind it; 1: it adds to the stream itself. */
+  readonly parts: Readonly<Record<'output' | 'down', number>>
 }
 
 export interface AttendedKeys {
@@ -55,7 +57,7 @@ export function sharedWork (numSequences: number, context: number, { keys, degre
  * The labels are those of decoder.ts and its layers.
  */
 export function kernelWork (label: string, step: StepWork): KernelWork | undefined {
-  return known[linearOf(label) ?? label]?.(step)
+  return known[label]?.(step)
 }
 
 /** The products with weights, in the order of a step. */
@@ -73,48 +75,66 @@ export function linearSizes ({ hiddenSize, intermediateSize, numHeads, numKVHead
   }
 }
 
-/** Which of them a dispatch computes; one may normalise its input on the way (normed-linear.ts). */
+/** Which of them a dispatch computes; what it does beside that stands behind a space: `qkv rotary`. */
 export function linearOf (label: string): LinearLabel | undefined {
-  return LINEAR_LABELS.find(known => label === known || label === `${known} normed`)
+  const [product] = label.split(' ', 1)
+  return LINEAR_LABELS.find(known => known === product)
 }
 
 const known: Readonly<Record<string, (step: StepWork) => KernelWork>> = {
-  qkv: step => product('qkv', step.shape.tokens, 4, step),
-  output: step => product('output', step.shape.tokens, branchBytes(step), step),
-  gate_up: step => product('gate_up', step.shape.tokens, size(step.activation) / 2, step),
-  down: step => product('down', step.shape.tokens, branchBytes(step), step),
-  head: step => product('head', step.shape.logitRows, 4, step),
+  // Those that normalise x themselves read the residual stream, f32.
+  qkv: step => product('qkv', step.shape.tokens, { x: size(step.activation), y: 4 }, step),
+  'qkv normed': step => product('qkv', step.shape.tokens, { x: 4, y: 4 }, step),
+  'qkv rotary': step => plus(product('qkv', step.shape.tokens, { x: step.shape.tokens === 1 ? 4 : size(step.activation), y: 0 }, step), rotatedBytes(step)),
+  output: step => product('output', step.shape.tokens, { x: size(step.activation), y: branchBytes('output', step) }, step),
+  'output merged': step => plus(product('output', step.shape.tokens, { x: 0, y: branchBytes('output', step) }, step), partialBytes(step)),
+  gate_up: step => product('gate_up', step.shape.tokens, { x: size(step.activation), y: size(step.activation) / 2 }, step),
+  'gate_up normed': step => product('gate_up', step.shape.tokens, { x: 4, y: size(step.activation) / 2 }, step),
+  down: step => product('down', step.shape.tokens, { x: size(step.activation), y: branchBytes('down', step) }, step),
+  head: step => product('head', step.shape.logitRows, { x: size(step.activation), y: 4 }, step),
+  'head normed': step => product('head', step.shape.logitRows, { x: 4, y: 4 }, step),
 
   attention_tile: attention,
   attention_group: attention,
   attention_split: attention,
-  attention_reduce: ({ config: { numHeads, headDim }, shape: { singles, splits }, activation }) =>
-    moved(singles * numHeads * (splits * (4 * headDim + 8) + size(activation) * headDim)),
+  attention_reduce: merge,
+  attention_merge: merge,
 
   embedding: ({ config: { hiddenSize }, shape: { tokens }, storage }) => moved(tokens * hiddenSize * (size(storage) + 4)),
   attention_norm: norm,
   mlp_norm: norm,
   to_activation: norm,
+  'attention_norm summed': step => summedNorm(step.parts.down, step),
+  'mlp_norm summed': step => summedNorm(step.parts.output, step),
   final_norm: ({ config: { hiddenSize }, shape: { logitRows }, activation }) => moved(logitRows * hiddenSize * (4 + size(activation))),
+  'final_norm summed': ({ config: { hiddenSize }, shape: { logitRows }, activation, parts }) => moved(logitRows * hiddenSize * (4 + 4 * parts.down + size(activation))),
   attention_post_norm: branchNorm,
   mlp_post_norm: branchNorm,
   qk_norm: ({ config: { numHeads, numKVHeads, headDim }, shape: { tokens } }) => moved(tokens * (numHeads + numKVHeads) * headDim * 8),
-  rope_kv_write: ({ config: { numHeads, numKVHeads, headDim }, shape: { tokens }, storage, activation }) =>
-    moved(tokens * headDim * (4 * (numHeads + 2 * numKVHeads) + size(activation) * numHeads + size(storage) * 2 * numKVHeads)),
+  rope_kv_write: step => {
+    const { config: { numHeads, numKVHeads, headDim }, shape: { tokens } } = step
+    return moved(tokens * headDim * 4 * (numHeads + 2 * numKVHeads) + rotatedBytes(step))
+  },
 
   // Of every 16 logits it writes one maximum.
   sample_scan: ({ config: { vocabSize }, shape: { logitRows } }) => moved(logitRows * vocabSize * (4 + 4 / 16))
 }
 
-/** @param perOutput bytes that an output of the weight moves */
-function product (label: LinearLabel, rows: number, perOutput: number, { config, storage, activation }: StepWork): KernelWork {
+/** @param each bytes that an input and an output of each row move */
+function product (label: LinearLabel, rows: number, each: { readonly x: number, readonly y: number }, { config, storage }: StepWork): KernelWork {
   const [outputs, inputs] = linearSizes(config)[label]
-  return { bytes: outputs * inputs * size(storage) + rows * inputs * size(activation) + rows * outputs * perOutput, flops: 2 * rows * outputs * inputs }
+  return { bytes: outputs * inputs * size(storage) + rows * (inputs * each.x + outputs * each.y), flops: 2 * rows * outputs * inputs }
 }
 
-/** The residual stream is read and written; a branch that is normalised first is only written. */
-function branchBytes ({ config }: StepWork): number {
+/** The residual stream is read and written; a branch that is normalised first, and parts that a norm adds up, are only written. */
+function branchBytes (label: keyof StepWork['parts'], { config, parts }: StepWork): number {
+  if (parts[label] > 1) return 4 * parts[label]
   return config.norm.placement === 'before' ? 8 : 4
+}
+
+/** Queries, keys and values where attention reads them. */
+function rotatedBytes ({ config: { numHeads, numKVHeads, headDim }, shape: { tokens }, storage, activation }: StepWork): number {
+  return tokens * headDim * (size(activation) * numHeads + size(storage) * 2 * numKVHeads)
 }
 
 /** Keys and values once, queries and outputs; a product each of queries with keys and of weights with values. */
@@ -122,8 +142,23 @@ function attention ({ config: { numHeads, numKVHeads, headDim }, shape: { tokens
   return { bytes: headDim * (2 * keys * numKVHeads * size(storage) + 2 * tokens * numHeads * size(activation)), flops: 4 * pairs * numHeads * headDim }
 }
 
+/** Parts of single tokens' attention: of their own keys, with those before a window, and from each group one for every row that it has room for. */
+function partialBytes ({ config: { numHeads, headDim }, shape: { singles, splits, groups, groupSize } }: StepWork): number {
+  return (singles * splits + groups * groupSize) * numHeads * (4 * headDim + 8)
+}
+
+function merge (step: StepWork): KernelWork {
+  const { config: { numHeads, headDim }, shape: { singles }, activation } = step
+  return moved(partialBytes(step) + singles * numHeads * headDim * size(activation))
+}
+
 function norm ({ config: { hiddenSize }, shape: { tokens }, activation }: StepWork): KernelWork {
   return moved(tokens * hiddenSize * (4 + size(activation)))
+}
+
+/** The residual stream is written, too. */
+function summedNorm (parts: number, { config: { hiddenSize }, shape: { tokens }, activation }: StepWork): KernelWork {
+  return moved(tokens * hiddenSize * (8 + 4 * parts + size(activation)))
 }
 
 function branchNorm ({ config: { hiddenSize }, shape: { tokens } }: StepWork): KernelWork {
@@ -132,6 +167,10 @@ function branchNorm ({ config: { hiddenSize }, shape: { tokens } }: StepWork): K
 
 function moved (bytes: number): KernelWork {
   return { bytes, flops: 0 }
+}
+
+function plus (work: KernelWork, bytes: number): KernelWork {
+  return { ...work, bytes: work.bytes + bytes }
 }
 
 function size (type: StorageType): number {

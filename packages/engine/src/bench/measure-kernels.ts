@@ -101,16 +101,18 @@ async function measureCase (subject: KernelSubject, kernelCase: KernelCase): Pro
   try {
     using step = await subject.model.step({ batch, layer, kvCopies: kvCopies(subject, kernelCase), together: shared?.together })
     const measured: KernelMeasurement[] = []
+    const { storage, activation, config } = subject
+    const parts = { output: partsOf(step, 'output'), down: partsOf(step, 'down') }
     for (const label of labelsOf(subject, step, kinds)) {
       const units = step.units(label)
-      const { storage, activation, config } = subject
-      const work = kernelWork(label, { config, shape: step.shape, attended: attendedIn(kernelCase, label, step.shape.groups > 0), storage, activation })
+      const kind = kindOf(label)
+      const work = kernelWork(label, { config, shape: step.shape, attended: attendedIn(kernelCase, label, step.shape.groups > 0), storage, activation, parts })
       measured.push({
-        kind: kindOf(label),
+        kind,
         label,
         kernel: units[0]?.[0]?.pipeline.label ?? '',
         ...named,
-        weight: weightOf(label, config),
+        weight: kind === 'linear' ? weightOf(label, config) : undefined,
         skipped: undefined,
         ...await subject.timer.time(units),
         bytes: work?.bytes ?? 0,
@@ -132,6 +134,11 @@ function attendedIn ({ batch, layer, rows, context = 0, shared }: KernelCase, la
   if (shared === undefined) return attendedKeys(batch, layer.window)
   const { together, own, all } = sharedWork(rows, context, shared, layer.window)
   return label === 'attention_group' ? together : grouped ? own : all
+}
+
+/** Parts of K whose sums a product leaves: its grid has a layer of workgroups for each. */
+function partsOf (step: BenchStep, label: 'output' | 'down'): number {
+  return step.units(label)[0]?.[0]?.grid[2] ?? 1
 }
 
 /** Keys and values are what attention reads; nothing else depends on them. */
@@ -161,6 +168,8 @@ function weightOf (label: string, config: ModelConfig): KernelMeasurement['weigh
 }
 
 function kindOf (label: string): KernelKind {
+  // A lone token's attention ends in it, at contexts that only attention is measured at.
+  if (label === 'output merged') return 'attention'
   if (linearOf(label) !== undefined) return 'linear'
   if (label.startsWith('attention_') && !/_norm\b/.test(label)) return 'attention'
   return label.startsWith('sample_') ? 'sampling' : 'rowwise'

@@ -58,7 +58,7 @@ export const quantizeRows = defineKernel({
   wgsl: readShader('quantize_rows')
 })
 
-/** Rotates queries and keys and writes keys and values into their slots: the only kernel that writes the KV cache. */
+/** Rotates queries and keys and writes keys and values into their slots, where the projection does not do so itself (matmul/gemv-rotary.ts, matmul/mma-rotary.ts). */
 export const ropeKVWrite = defineKernel({
   name: 'rope_kv_write',
   bindings: { qkv: 'read', rotation: 'read', step: 'read', q: 'read_write', kv: 'read_write' },

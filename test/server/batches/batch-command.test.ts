@@ -1,10 +1,13 @@
-import { readFile, readdir, writeFile } from 'node:fs/promises'
+import { readFile, readdir, stat, symlink, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import { batchCommand } from '../../../apps/server/src/batches/index.ts'
+import { lockOutput } from '../../../apps/server/src/batches/output-lock.ts'
 import type { CommandContext } from '../../../apps/server/src/cli/command-context.ts'
 import { runCommandLine } from '../../../apps/server/src/cli/program.ts'
+import { scriptedShape } from '../../fakes/fake-engine-script.ts'
 
 // The engine is a process of its own that answers at once, and a busy machine takes seconds to start one.
 t.setTimeout(180_000)
@@ -84,4 +87,46 @@ t.test('a file that is none of requests is told line by line, with exit code 2, 
   t.equal(exitCode, 2)
   t.match(stderr, /in\.jsonl:2: This line is not JSON/)
   t.match(stderr, /in\.jsonl:3: The custom_id "a" is that of another line too/)
+})
+
+t.test('a file that another process writes answers into is left to it, with its name and exit code 2', async t => {
+  const { folder, output, run, answers } = await arrange(t, [line('a'), line('b')])
+  const link = join(folder, 'link.jsonl')
+  await writeFile(output, '')
+  await symlink(output, link)
+  {
+    // The one that holds it is this process: the command cannot tell it from another.
+    const lock = await lockOutput(link)
+    if ('usedBy' in lock) throw new Error(lock.usedBy)
+    await using _lock = lock
+    const { stderr, exitCode } = await run()
+    t.equal(exitCode, 2)
+    t.match(stderr, new RegExp(`^daybreak: another daybreak \\(pid ${process.pid}\\) is writing answers into .*out\\.jsonl; wait for it, or give a file of its own for these\n$`))
+    t.strictSame(await answers(), [])
+  }
+  t.equal((await run()).exitCode, 0)
+  t.equal((await answers()).length, 2)
+  t.strictSame((await readdir(folder)).sort(), ['in.jsonl', 'link.jsonl', 'out.jsonl'], 'no lock is left')
+})
+
+t.test('what was killed while it wrote answers hinders nobody', async t => {
+  const { folder, output, run } = await arrange(t, [line('a')])
+  // No process has a number as large.
+  await writeFile(`${output}.lock`, JSON.stringify({ pid: 2 ** 30, host: hostname(), nonce: 'killed' }))
+  t.equal((await run()).exitCode, 0)
+  t.strictSame((await readdir(folder)).sort(), ['in.jsonl', 'out.jsonl'])
+})
+
+t.test('one that another process has taken the file from, since it stood still for long, writes no more and says so', async t => {
+  const numLines = 200
+  const { output, run, answers } = await arrange(t, Array.from({ length: numLines }, (_, i) => line(`${i}`)))
+  const lock = `${output}.lock`
+  const running = run('--max-concurrency', '1', '--synthetic', scriptedShape({ stepMs: 50 }))
+  while (await stat(output).then(({ size }) => size, () => 0) === 0) await new Promise(resolve => setImmediate(resolve))
+  await writeFile(lock, JSON.stringify({ pid: process.pid, host: hostname(), nonce: 'the other' }))
+  const { stderr, exitCode } = await running
+  t.equal(exitCode, 1)
+  t.match(stderr, /out\.jsonl\.lock belongs to another process now/)
+  t.ok((await answers()).length < numLines)
+  t.match(await readFile(lock, 'utf8'), /the other/, 'the lock is left to the other')
 })

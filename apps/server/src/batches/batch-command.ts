@@ -24,6 +24,7 @@ import { BatchResults } from './batch-results.ts'
 import { checkInput, endpointOf } from './check-input.ts'
 import { foreignLine } from './foreign-line.ts'
 import { LineRunner } from './line-runner.ts'
+import { lockOutput } from './output-lock.ts'
 
 export interface BatchEnvironment {
   /** The module the engine process runs. */
@@ -40,7 +41,7 @@ export function batchCommand (environment: BatchEnvironment): RegisterCommand {
         'which are in <output>.errors.jsonl, are tried again.')
       .argument('<input>', 'JSONL file of requests')
       .argument('<output>', 'JSONL file of answers')
-      .addHelpText('after', '\nExit code: 0 when every request is answered, 1 when some failed, 2 when the files are not what they should be.')
+      .addHelpText('after', '\nExit code: 0 when every request is answered, 1 when some failed, 2 when the files are not what they should be or another process writes the answers.')
     for (const section of [batchSettings, modelSettings, engineSettings]) addSettings(command, section)
     command.action(async (input: string, output: string) => {
       const ended = await untilSignal(context, async signal => await run(command, context, environment, { input, output }, signal))
@@ -55,7 +56,7 @@ interface BatchPaths {
 }
 
 /** @returns the exit code */
-async function run (command: Command, context: CommandContext, { engineEntry }: BatchEnvironment, { input, output }: BatchPaths, signal: AbortSignal): Promise<number> {
+async function run (command: Command, context: CommandContext, { engineEntry }: BatchEnvironment, { input, output }: BatchPaths, interrupted: AbortSignal): Promise<number> {
   const settings = { batch: readSettings(batchSettings, command, context.env), model: readSettings(modelSettings, command, context.env), engine: readSettings(engineSettings, command, context.env) }
   const http = httpConfigSchema.parse({})
   if (!await isFile(input)) {
@@ -68,6 +69,13 @@ async function run (command: Command, context: CommandContext, { engineEntry }: 
     for (const { line, message } of problems) context.stderr.write(`${input}${line === null ? '' : `:${line}`}: ${message}\n`)
     return 2
   }
+  const lock = await lockOutput(output)
+  if ('usedBy' in lock) {
+    context.stderr.write(`daybreak: ${lock.usedBy} is writing answers into ${output}; wait for it, or give a file of its own for these\n`)
+    return 2
+  }
+  await using heldLock = lock
+  const signal = AbortSignal.any([interrupted, heldLock.lost])
   const foreign = await foreignLine(output, new Set(lines.map(({ customId }) => customId)))
   if (foreign !== undefined) {
     context.stderr.write(`${output}:${foreign}: This line is no answer to a request of ${input}; give a file of its own for the answers.\n`)

@@ -9,26 +9,32 @@ import { redisTest } from '../server/queue/redis-server.ts'
 import { DaybreakProcess } from './daybreak-process.ts'
 import { answersOf, submitBatches } from './undisturbed-batches.ts'
 
-const program = fileURLToPath(new URL('../fakes/fake-engine-server.ts', import.meta.url))
 /** So slow that the batch is still there when the last of its servers is killed: they take seconds to start. */
 const STEP_MS = 60
 /** Between looks at how far the batches are: two looks see every step. */
 const POLL_MS = STEP_MS / 2
-/** Most of them cost the start of a server: more are for a longer run, with DAYBREAK_TEST_KILLS=50. */
-const numKills = Number(process.env['DAYBREAK_TEST_KILLS'] ?? 5)
-const numLines = 100 * numKills
-/** Lines of the two batches that are open at the same time. */
-const sizes = [numLines - Math.floor(2 * numLines / 5), Math.floor(2 * numLines / 5)]
+/** DAYBREAK_TEST_ENGINE=real: daybreak-mini on this machine's adapter, with fewer lines and shorter answers, in place of an engine that has none. */
+const isReal = process.env['DAYBREAK_TEST_ENGINE'] === 'real'
+const program = isReal ? undefined : fileURLToPath(new URL('../fakes/fake-engine-server.ts', import.meta.url))
+/** Most of them cost the start of a server: more are for a longer run, with DAYBREAK_TEST_KILLS=50, or 10 of a real engine. */
+const kills = process.env['DAYBREAK_TEST_KILLS']
+const numKills = Number(kills ?? 5)
+/** Of the larger batch: fewer a kill where the test is one of many. */
+const numLines = numKills * (isReal ? 30 : kills === undefined ? 70 : 100)
+/** Lines of the two batches that are open at the same time, until the smaller one is done. */
+const sizes = [numLines, Math.floor(2 * numLines / 5)]
+const numLinesInAll = sizes.reduce((sum, size) => sum + size, 0)
 const seed = Number(process.env['DAYBREAK_TEST_SEED'] ?? 20261126)
-t.comment(`seed ${seed}, ${numKills} kills`)
+t.comment(`seed ${seed}, ${numKills} kills, ${sizes.join(' and ')} lines`)
 
 type Victim = 'owner' | 'worker' | "the owner's engine" | "the worker's engine" | 'redis'
 const victims: readonly Victim[] = ['owner', 'worker', 'redis', "the owner's engine", "the worker's engine"]
 
-const batches = { sizes, numDocuments: Math.ceil(numLines / 25), mostTokens: 30, temperature: 1, seed }
+const batches = { sizes, numDocuments: Math.ceil(numLinesInAll / 25), mostTokens: isReal ? 4 : 30, temperature: isReal ? 0 : 1, seed }
 
 async function aServer (dataFolder: string, script: FakeEngineScript, ...args: readonly string[]): Promise<DaybreakProcess> {
-  const server = await DaybreakProcess.start(['--synthetic', scriptedShape(script), '--served-model-name', 'daybreak-mini', '--data-dir', dataFolder, '--max-num-seqs', '8', '--log-level', 'info', ...args], program)
+  const fake = isReal ? [] : ['--synthetic', scriptedShape(script), '--served-model-name', 'daybreak-mini']
+  const server = await DaybreakProcess.start([...fake, '--data-dir', dataFolder, '--max-num-seqs', '8', '--log-level', 'info', ...args], program)
   if ('missing' in server) throw new Error(server.missing)
   return server
 }
@@ -66,9 +72,10 @@ redisTest('two batches of two servers over a Redis, all of which are killed agai
     }
   }
   const ids = await submitBatches(owner.client, batches)
+  const killsOf = new Map<Victim, number>()
   let numDone = 0
   for (let i = 0; i < numKills; i++) {
-    const target = (i + random.integer(100) / 100) * numLines / (numKills + 1)
+    const target = (i + random.integer(100) / 100) * numLinesInAll / (numKills + 1)
     for (;;) {
       const batches = await Promise.all(ids.map(async id => await owner.client.batches.retrieve(id)))
       numDone = batches.reduce((sum, { request_counts: counts }) => sum + (counts?.completed ?? 0), 0)
@@ -79,7 +86,9 @@ redisTest('two batches of two servers over a Redis, all of which are killed agai
     const victim = i < victims.length ? victims[i] ?? 'redis' : random.pick(victims)
     t.comment(`${numDone} lines are answered: ${victim} is killed`)
     await kill(victim)
+    killsOf.set(victim, (killsOf.get(victim) ?? 0) + 1)
   }
   t.strictSame(await answersOf(t, owner, ids, batches), expected)
+  t.comment(`killed: ${[...killsOf].map(([victim, count]) => `${victim} ${count}`).join(', ')}`)
   t.comment(`answers that came twice, since the owner's last start: ${(await owner.metrics()).value('daybreak_queue_answers_total', { what: 'repeated' })}`)
 })

@@ -47,6 +47,31 @@ t.test('lists come in pages, newest first unless asked otherwise', async t => {
   t.strictSame((await client.files.list({ purpose: 'vision' })).data, [])
 })
 
+t.test('a page of files says where it begins and ends, and whether more follow', async t => {
+  const { client, url } = await aFileServer(t)
+  const page = async (query: string): Promise<Record<string, unknown>> => {
+    const response = await fetch(`${url}/v1/files${query}`)
+    const { data, ...rest } = await response.json() as { data?: ReadonlyArray<{ id: string }> }
+    return { status: response.status, ids: data?.map(({ id }) => id), ...rest }
+  }
+  const nothing = { status: 200, object: 'list', ids: [], first_id: null, last_id: null, has_more: false }
+  t.strictSame(await page(''), nothing)
+
+  const ids: string[] = []
+  for (let i = 0; i < 3; i++) ids.unshift((await client.files.create(await upload(`${i}`))).id)
+  const pageOf = (ids: readonly string[], hasMore = false) => ({ status: 200, object: 'list', ids, first_id: ids[0], last_id: ids.at(-1), has_more: hasMore })
+  t.strictSame(await page('?limit=2'), pageOf(ids.slice(0, 2), true))
+  t.strictSame(await page('?limit=3'), pageOf(ids), 'the last that there are')
+  t.strictSame(await page(`?limit=1&after=${ids[0]}`), pageOf(ids.slice(1, 2), true))
+  t.strictSame(await page(`?limit=1&after=${ids[1]}`), pageOf(ids.slice(2)))
+  t.strictSame(await page(`?after=${ids[2]}`), nothing)
+  t.strictSame(await page(`?order=asc&after=${ids[1]}`), pageOf(ids.slice(0, 1)))
+  t.strictSame(await page('?limit=1&after=file-unknown'), pageOf(ids.slice(0, 1), true), 'behind one that is gone the list starts over')
+  t.strictSame(await page('?limit=10000'), pageOf(ids))
+  for (const query of ['limit=0', 'limit=10001', 'limit=-1', 'limit=1.5', 'limit=many', 'limit=']) t.match(await page(`?${query}`), { status: 400, error: { type: 'invalid_request_error', param: 'limit' } }, query)
+  t.match(await page('?order=sideways'), { status: 400, error: { param: 'order' } })
+})
+
 t.test('what a form must not hold is refused by name, and nothing of it is kept', async t => {
   const { client, url, dataFolder } = await aFileServer(t, { config: { maxFileBytes: 2048 } })
   t.match(await refusalOf(client.files.create({ ...await upload('x'.repeat(2049)) })), { status: 413, code: 'request_too_large' })

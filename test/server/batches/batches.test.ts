@@ -201,6 +201,31 @@ t.test('batches come in pages, newest first', async t => {
   t.strictSame(ids, batches.map(({ id }) => id).toReversed())
 })
 
+t.test('a page of batches says where it begins and ends, and whether more follow', async t => {
+  const { client, url } = await aBatchServer(t)
+  const page = async (query: string): Promise<Record<string, unknown>> => {
+    const response = await fetch(`${url}/v1/batches${query}`)
+    const { data, ...rest } = await response.json() as { data?: ReadonlyArray<{ id: string }> }
+    return { status: response.status, ids: data?.map(({ id }) => id), ...rest }
+  }
+  const nothing = { status: 200, object: 'list', ids: [], first_id: null, last_id: null, has_more: false }
+  t.strictSame(await page(''), nothing)
+
+  const batches: OpenAI.Batch[] = []
+  for (let i = 0; i < 21; i++) batches.unshift(await submit(client, [good]))
+  for (const batch of batches) await ended(client, batch)
+  const ids = batches.map(({ id }) => id)
+  const pageOf = (ids: readonly string[], hasMore = false) => ({ status: 200, object: 'list', ids, first_id: ids[0], last_id: ids.at(-1), has_more: hasMore })
+  t.strictSame(await page(''), pageOf(ids.slice(0, 20), true), 'twenty unless asked otherwise')
+  t.strictSame(await page('?limit=100'), pageOf(ids))
+  t.strictSame(await page('?limit=21'), pageOf(ids), 'the last that there are')
+  t.strictSame(await page(`?limit=2&after=${ids[17]}`), pageOf(ids.slice(18, 20), true))
+  t.strictSame(await page(`?limit=2&after=${ids[18]}`), pageOf(ids.slice(19)))
+  t.strictSame(await page(`?after=${ids[20]}`), nothing)
+  t.strictSame(await page('?limit=1&after=batch_unknown'), pageOf(ids.slice(0, 1), true), 'behind one that is unknown the list starts over')
+  for (const query of ['limit=0', 'limit=101', 'limit=-1', 'limit=1.5', 'limit=many', 'limit=']) t.match(await page(`?${query}`), { status: 400, error: { type: 'invalid_request_error', param: 'limit' } }, query)
+})
+
 t.test('after its process has ended in the middle, a batch goes on behind the lines that are answered', async t => {
   const first = await aBatchServer(t, { script: byHand })
   const batch = await submit(first.client, Array.from({ length: 6 }, (_, i) => chatLine(`${i}`)))

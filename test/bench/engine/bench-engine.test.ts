@@ -35,6 +35,17 @@ t.test('decode is measured with two steps in flight and the tokens staying on th
   t.strictSame(decodeSteps.at(-1)?.sequences.map(({ startPosition }) => startPosition), [43, 43, 43, 43])
 })
 
+t.test('a process decodes for a while before the first decode that it measures, and not before the second', async t => {
+  const runner = new CheckingRunner()
+  const { decode } = await bench(runner, { prompts: [], wakeSeconds: 0.25 })
+  t.match(decode, [{ batch: 1, numSteps: 10 }, { batch: 4, numSteps: 10 }])
+  const decodeSteps = runner.batches.map(({ sequences }) => sequences).filter(sequences => sequences.every(({ tokens }) => tokens === undefined))
+  // Rounds of ten steps of 10 ms, until a quarter of a second has passed.
+  t.equal(decodeSteps.filter(sequences => sequences.length === 1).length, 3 * 10 + 2 + 10)
+  t.equal(decodeSteps.filter(sequences => sequences.length === 4).length, 2 + 10)
+  t.equal(decodeSteps[3 * 10]?.[0]?.startPosition, 32, 'and begins anew')
+})
+
 t.test('the median step is not moved by one slow one, the throughput is', async t => {
   let numDecoded = 0
   const runner = new CheckingRunner(LIMITS, ({ sequences }) => sequences[0]?.tokens === undefined && ++numDecoded === 8 ? 1 : 0.01)

@@ -54,6 +54,10 @@ export interface EngineBenchOptions {
   readonly pipeline?: StepPipeline
 }
 
+/** Rounds of a case that an engine decodes at most before the first that is measured; the clock is looked at after so many steps. */
+const WAKE_ROUNDS = 8
+const WAKE_STEPS = 16
+
 const NOT_RUN = { tokensPerSecond: 0, medianMs: 0, minMs: 0, maxMs: 0 }
 const NOT_DECODED = { numSteps: 0, tokensPerSecond: 0, medianStepMs: 0, p99StepMs: 0, deviceStepMs: 0, hostStepMs: 0, weightBytesPerSecond: 0, copyBandwidthShare: undefined }
 
@@ -86,6 +90,7 @@ class EngineBench {
   readonly #options: EngineBenchOptions
   readonly #pipeline: StepPipeline
   readonly #random: RandomStream
+  #isAwake = false
 
   constructor (engine: Engine, plan: EngineBenchPlan, options: EngineBenchOptions) {
     this.#engine = engine
@@ -118,11 +123,26 @@ class EngineBench {
     const skipped = whyNotRunnable(batch, length, limits)
     if (skipped !== undefined) return { batch, context, skipped, ...NOT_DECODED }
     const sequences = Array.from({ length: batch }, (_, row) => new BenchSequence(row, context, length, limits, this.#random))
-    await this.#prefillAll(sequences)
     const decodeAll = (): readonly ForwardSequence[] => sequences.map(sequence => sequence.decode())
+    if (!this.#isAwake) await this.#wake(sequences, decodeAll)
+    await this.#prefillAll(sequences)
     await this.#pipeline.run(this.#plan.warmupSteps, decodeAll)
     const timings = await this.#pipeline.run(this.#plan.decodeTokens, decodeAll)
     return { batch, context, skipped, ...this.#decodeNumbers(batch, timings) }
+  }
+
+  /** Decodes for a while without measuring. A process's first steps are compiled while they run, and an idle GPU's clocks are low: one token took up to twice as long. */
+  async #wake (sequences: readonly BenchSequence[], decodeAll: () => readonly ForwardSequence[]): Promise<void> {
+    const { now } = this.#options
+    const { wakeSeconds = 0, decodeTokens } = this.#plan
+    const begun = now()
+    const isOver = (): boolean => now() - begun >= wakeSeconds
+    for (let round = 0; round < WAKE_ROUNDS && !isOver(); round++) {
+      await this.#prefillAll(sequences)
+      for (let steps = 0; steps < decodeTokens && !isOver(); steps += WAKE_STEPS) await this.#pipeline.run(Math.min(WAKE_STEPS, decodeTokens - steps), decodeAll)
+      for (const sequence of sequences) sequence.restart()
+    }
+    this.#isAwake = true
   }
 
   #decodeNumbers (batch: number, timings: StepTimings): Omit<DecodeMeasurement, 'batch' | 'context' | 'skipped'> {

@@ -14,6 +14,8 @@ export interface EngineBenchPlan {
   readonly prefillRepeats: number
   /** Decode steps before the measured ones, of the same batch. */
   readonly warmupSteps: number
+  /** Decoding for so long before anything that decodes is measured; default 0. */
+  readonly wakeSeconds?: number
   /** Of the random prompts. */
   readonly seed: number
 }

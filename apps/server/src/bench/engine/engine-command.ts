@@ -38,6 +38,9 @@ export interface EngineForBench {
 }
 
 /** Opens an engine and measures its adapter. */
+/** A process's first steps are compiled while they run, and an idle GPU's clocks are low: one token took up to twice as long on an H200's host. */
+const WAKE_SECONDS = 0.3
+
 export type OpenEngineForBench = (options: EngineOptions) => Promise<EngineForBench>
 
 /** Adds `bench engine`. */
@@ -65,6 +68,7 @@ async function runEngineBench (flags: EngineBenchFlags, context: CommandContext,
     decodeTokens: flags.decodeTokens,
     prefillRepeats: flags.prefillRepeats,
     warmupSteps: flags.warmupSteps,
+    wakeSeconds: WAKE_SECONDS,
     seed: flags.seed
   }
   const { name, source } = await modelOf(flags, context)

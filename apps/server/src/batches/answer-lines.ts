@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events'
 import type { BatchResults } from './batch-results.ts'
 import { parseLine } from './check-input.ts'
 import type { BatchLine } from './check-input.ts'
+import { inTurn } from './event-loop-turns.ts'
 import { LineReader } from './input-lines.ts'
 import { orderLines } from './line-order.ts'
 import type { OrderedLine } from './line-order.ts'
@@ -38,7 +39,7 @@ export async function answerLines (work: LinesToAnswer, stop: AbortController): 
     blockSize: runner.blockSize ?? 1,
     promptOf: async line => {
       stop.signal.throwIfAborted()
-      return await runner.promptOf(endpoint, parseLine(await reader.read(line)).body)
+      return await runner.promptOf(endpoint, await bodyOf(line, reader))
     }
   })
   // They share one iterator: whoever is free takes the next line. All the places may be theirs while no other batch wants any.
@@ -53,8 +54,7 @@ async function takeLines (ordered: AsyncGenerator<OrderedLine>, reader: LineRead
       const { line, prefixGroup } = next.value
       // Only a line that is there to be answered waits for a place: none is kept from the others while prompts are looked at.
       await runner.places.run(batchId, stop.signal, async () => {
-        const { body } = parseLine(await reader.read(line))
-        await results.add(line, await runner.answer(endpoint, body, prefixGroup, stop.signal))
+        await results.add(line, await runner.answer(endpoint, await bodyOf(line, reader), prefixGroup, stop.signal))
       })
       onAnswer()
     }
@@ -62,4 +62,9 @@ async function takeLines (ordered: AsyncGenerator<OrderedLine>, reader: LineRead
     stop.abort(error)
     throw error
   }
+}
+
+async function bodyOf (line: BatchLine, reader: LineReader): Promise<unknown> {
+  const text = await reader.read(line)
+  return await inTurn(() => parseLine(text).body)
 }

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
+import { inTurn } from './event-loop-turns.ts'
 
 const NEWLINE = 0x0a
 /** Some editors begin UTF-8 with it; it is no part of the first line. */
@@ -20,7 +21,10 @@ export interface InputLine extends LinePlace {
   readonly text: string | undefined
 }
 
-/** The lines of a file that are not blank, one after the other; in memory at any time there is one, and a piece of the file. */
+/**
+ * The lines of a file that are not blank, one after the other; in memory at any time there is one, and a piece of the file. Whoever works
+ * on each before it takes the next leaves the event loop its turns.
+ */
 export async function * inputLines (path: string, maxLineBytes: number): AsyncGenerator<InputLine> {
   let number = 0
   let offset = 0
@@ -43,7 +47,7 @@ export async function * inputLines (path: string, maxLineBytes: number): AsyncGe
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, at)) {
       take(chunk.subarray(at, end))
       number++
-      const line = finish()
+      const line = await inTurn(finish)
       if (!isBlank(line)) yield line
       offset += length + 1
       length = 0

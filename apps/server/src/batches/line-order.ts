@@ -1,7 +1,7 @@
-import { setImmediate as turn } from 'node:timers/promises'
 import { groupByPrefixInTurns, orderGroups } from '@daybreak/scheduler'
 import type { PrefixGroupMembership, PromptWork } from '@daybreak/scheduler'
 import type { BatchLine } from './check-input.ts'
+import { inTurn } from './event-loop-turns.ts'
 
 /** A line's prompt, as far as grouping needs it. */
 export interface LinePrompt {
@@ -54,7 +54,7 @@ export async function * orderLines (lines: readonly BatchLine[], options: LineOr
 async function orderPart (part: ReadonlyArray<{ readonly line: BatchLine, readonly prompt: LinePrompt | undefined }>, { batchId, blockSize }: LineOrderOptions): Promise<OrderedLine[]> {
   const prompts = part.map(({ prompt }) => prompt?.tokens ?? new Int32Array(0))
   const works = part.map(({ prompt }): PromptWork => ({ promptTokens: prompt?.tokens.length ?? 0, outputTokens: prompt?.outputTokens ?? 0 }))
-  const groups = await groupByPrefixInTurns(prompts, blockSize, turn)
+  const groups = await groupByPrefixInTurns(prompts, blockSize, async () => { await inTurn(() => {}) })
   return orderGroups(groups, works).flatMap(({ prefixLength, members }) => {
     const lines = members.flatMap(member => part[member]?.line ?? [])
     const [first] = lines

@@ -11,6 +11,7 @@ import type { GenerationObserver } from '../telemetry/generation-observer.ts'
 import { monotonicSeconds } from '../telemetry/monotonic-seconds.ts'
 import type { TextService } from '../text/text-service.ts'
 import { AtMost } from './at-most.ts'
+import { inTurn } from './event-loop-turns.ts'
 import { FairPlaces } from './fair-places.ts'
 import type { LinePrompt } from './line-order.ts'
 
@@ -135,17 +136,22 @@ export class LineRunner {
     if (endpoint === undefined) throw new ApiError('invalid_value', `Invalid value for 'url': there is no endpoint ${path}.`, { param: 'url' })
     return await this.#planning.run(async () => {
       signal?.throwIfAborted()
-      return await endpoint.plan(body)
+      return await inTurn(async () => await endpoint.plan(body))
     })
   }
 
   async #run (plan: GenerationPlan, signal: AbortSignal): Promise<GenerationRun> {
     const { generation, text, observer } = this.#options
-    const run = new GenerationRun(plan, { generation, text, observer, arrivedAt: monotonicSeconds() }, noOutput)
-    const abort = (): void => { run.abort('cancel') }
-    signal.addEventListener('abort', abort, { once: true })
+    // As many as there are places begin at once, and each hands its whole prompt to the engine.
+    const { run, finished, abort } = await inTurn(() => {
+      signal.throwIfAborted()
+      const run = new GenerationRun(plan, { generation, text, observer, arrivedAt: monotonicSeconds() }, noOutput)
+      const abort = (): void => { run.abort('cancel') }
+      signal.addEventListener('abort', abort, { once: true })
+      return { run, finished: run.finished(), abort }
+    })
     try {
-      await run.finished()
+      await finished
     } finally {
       signal.removeEventListener('abort', abort)
     }

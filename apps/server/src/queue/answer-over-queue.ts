@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import type { BatchWork } from '../batches/batch-run.ts'
+import { inTurn } from '../batches/event-loop-turns.ts'
 import { parseLine } from '../batches/check-input.ts'
 import type { BatchLine } from '../batches/check-input.ts'
 import { LineReader } from '../batches/input-lines.ts'
@@ -175,7 +176,8 @@ class QueuedBatch {
   }
 
   async #bodyOf (line: BatchLine): Promise<ChunkMessage['lines'][number]['body']> {
-    return parseLine(await this.#reader.read(line)).body
+    const text = await this.#reader.read(line)
+    return await inTurn(() => parseLine(text).body)
   }
 
   async #takeAll (): Promise<void> {

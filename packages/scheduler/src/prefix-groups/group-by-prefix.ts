@@ -1,5 +1,5 @@
 import { enlargeFirstLevel } from './enlarge-first-level.ts'
-import { buildPrefixTree, growPrefixTree } from './prefix-tree.ts'
+import { growPrefixTree, NODES_AT_A_TIME } from './prefix-tree.ts'
 import type { PrefixNode, PromptTokens } from './prefix-tree.ts'
 
 /** Prompts that begin alike, and are best computed together. */
@@ -26,34 +26,44 @@ export interface PrefixSavings {
  * @see BatchLLM (arXiv 2412.03594), global prefix identification
  */
 export function groupByPrefix (prompts: readonly PromptTokens[], blockSize: number): PrefixGroup[] {
-  const root = buildPrefixTree(prompts)
-  enlargeFirstLevel(root)
-  return groupsOf(root, blockSize)
+  const grouping = growGroups(prompts, blockSize)
+  for (;;) {
+    const { done, value } = grouping.next()
+    if (done === true) return value
+  }
 }
 
 /**
  * `groupByPrefix` for where other work must not wait: tens of millions of tokens take most of a second.
- * @param turn lets the others have a turn
+ * @param turn called every fraction of a millisecond: lets the others have a turn when they have waited long enough
  */
 export async function groupByPrefixInTurns (prompts: readonly PromptTokens[], blockSize: number, turn: () => Promise<void>): Promise<PrefixGroup[]> {
-  const growing = growPrefixTree(prompts)
+  const grouping = growGroups(prompts, blockSize)
   for (;;) {
-    const { done, value } = growing.next()
+    const { done, value } = grouping.next()
+    if (done === true) return value
     await turn()
-    if (done !== true) continue
-    enlargeFirstLevel(value)
-    await turn()
-    return groupsOf(value, blockSize)
   }
 }
 
-function groupsOf (root: PrefixNode, blockSize: number): PrefixGroup[] {
+function * growGroups (prompts: readonly PromptTokens[], blockSize: number): Generator<void, PrefixGroup[]> {
+  const root = yield * growPrefixTree(prompts)
+  yield * enlargeFirstLevel(root)
+  return yield * groupsOf(root, blockSize)
+}
+
+function * groupsOf (root: PrefixNode, blockSize: number): Generator<void, PrefixGroup[]> {
   const single = (prompt: number): PrefixGroup => ({ prefixLength: 0, members: [prompt] })
   const groups = root.prompts.map(single)
+  let numLeft = NODES_AT_A_TIME
   for (const child of root.children) {
     const members = promptsBelow(child)
     if (members.length > 1 && child.end >= blockSize) groups.push({ prefixLength: child.end, members })
     else groups.push(...members.map(single))
+    numLeft -= members.length
+    if (numLeft > 0) continue
+    numLeft = NODES_AT_A_TIME
+    yield
   }
   return groups.sort((a, b) => firstOf(a) - firstOf(b))
 }

@@ -19,9 +19,11 @@ export interface PrefixNode {
 /** While the tree grows, children are found by their first token: among thousands of them a search would be quadratic. */
 type GrowingNode = Omit<PrefixNode, 'children'> & { readonly byFirstToken: Map<number, GrowingNode> }
 
-const TOKENS_AT_A_TIME = 1 << 19
+const TOKENS_AT_A_TIME = 1 << 16
 /** What a prompt costs beside its tokens, as so many of them. */
 const TOKENS_PER_PROMPT = 256
+/** What becomes of nodes once all are there is as little work for each. */
+export const NODES_AT_A_TIME = 1 << 10
 
 /**
  * The compact prefix tree (radix tree) of all prompts, of token granularity. Time is linear in the tokens that are shared, memory
@@ -36,7 +38,7 @@ export function buildPrefixTree (prompts: readonly PromptTokens[]): PrefixNode {
   }
 }
 
-/** `buildPrefixTree`, a few milliseconds at a time. */
+/** `buildPrefixTree`, less than a millisecond at a time. */
 export function * growPrefixTree (prompts: readonly PromptTokens[]): Generator<void, PrefixNode> {
   const root = growingNode(0, 0, 0)
   let numLeft = TOKENS_AT_A_TIME
@@ -48,7 +50,7 @@ export function * growPrefixTree (prompts: readonly PromptTokens[]): Generator<v
     yield
   }
   yield
-  return finished(root)
+  return yield * finished(root)
 }
 
 function insert (root: GrowingNode, prompts: readonly PromptTokens[], prompt: number): void {
@@ -98,8 +100,9 @@ function growingNode (owner: number, start: number, end: number): GrowingNode {
 }
 
 /** Children as arrays, since what comes next gives a node children that begin alike. Not recursive: trees can be as deep as prompts are long. */
-function finished (root: GrowingNode): PrefixNode {
+function * finished (root: GrowingNode): Generator<void, PrefixNode> {
   const made = withoutChildren(root)
+  let numLeft = NODES_AT_A_TIME
   const open: Array<readonly [GrowingNode, PrefixNode]> = [[root, made]]
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     const [growing, node] = next
@@ -108,7 +111,11 @@ function finished (root: GrowingNode): PrefixNode {
       node.children.push(below)
       open.push([child, below])
     }
+    numLeft -= 1 + growing.byFirstToken.size
     growing.byFirstToken.clear()
+    if (numLeft > 0) continue
+    numLeft = NODES_AT_A_TIME
+    yield
   }
   return made
 }

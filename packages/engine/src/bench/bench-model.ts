@@ -20,8 +20,8 @@ import type { StepShape } from '../step-inputs.ts'
 import { measuredProducts } from '../tuning/measured-products.ts'
 import { fillWithRandom } from '../weights/random-values.ts'
 
-/** Labels of dispatches that a step has once, not once a layer. */
-const ONCE: ReadonlySet<string> = new Set(['embedding', 'final_norm', 'head', 'head normed', 'sample_scan', 'sample_choose'])
+/** Dispatches that a step has once, not once a layer, by the first word of their labels: what else they do follows it. */
+const ONCE: ReadonlySet<string> = new Set(['embedding', 'final_norm', 'head', 'sample_scan', 'sample_choose'])
 
 /** A step as the engine records it, its inputs on the device and every buffer it reads written. */
 export interface BenchStep extends Disposable {
@@ -131,7 +131,7 @@ export class BenchModel {
       sampler.record(list, shape)
       this.#run(list)
       const labels = [...new Set(list.dispatches.map(({ label }) => label))]
-      return { shape, labels, units: label => unitsOf(list.dispatches.filter(dispatch => dispatch.label === label), ONCE.has(label) ? 1 : numLayers), [Symbol.dispose]: free }
+      return { shape, labels, units: label => unitsOf(list.dispatches, label, numLayers), [Symbol.dispose]: free }
     } catch (error) {
       free()
       throw error
@@ -162,8 +162,14 @@ function repeated<T> (items: readonly T[], length: number): T[] {
   return Array.from({ length }, (_, i) => items[i % items.length]).filter(item => item !== undefined)
 }
 
-/** A weight that is split over several buffers takes several dispatches a layer, which belong together. */
-function unitsOf (dispatches: readonly Dispatch[], numUnits: number): ReadonlyArray<readonly Dispatch[]> {
-  const perUnit = dispatches.length / numUnits
-  return Array.from({ length: numUnits }, (_, unit) => dispatches.slice(unit * perUnit, (unit + 1) * perUnit))
+/**
+ * A weight that is split over several buffers takes several dispatches a layer, which belong together. Not every layer need have the
+ * label: the first one's norm sums nothing, so that its label is its own.
+ * @returns at least one, each of at least one dispatch; none where no dispatch has the label
+ */
+export function unitsOf (all: readonly Dispatch[], label: string, numLayers: number): ReadonlyArray<readonly Dispatch[]> {
+  const dispatches = all.filter(dispatch => dispatch.label === label)
+  const [name = label] = label.split(' ', 1)
+  const perUnit = Math.max(1, Math.round(dispatches.length / (ONCE.has(name) ? 1 : numLayers)))
+  return Array.from({ length: Math.ceil(dispatches.length / perUnit) }, (_, unit) => dispatches.slice(unit * perUnit, (unit + 1) * perUnit))
 }

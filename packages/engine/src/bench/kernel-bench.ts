@@ -2,7 +2,7 @@ import type { AdapterReport, EngineOptions, StorageType } from '../engine.ts'
 import type { TuneNamedShapesOptions } from '../tuning/tune-named-shapes.ts'
 import type { SharedKeys } from './bench-batches.ts'
 
-/** `linear`: products with weights. `attention`: tiles, splits and their merge. `rowwise`: norms, rotation, embedding. `sampling`: from logits to tokens. */
+/** `linear`: products with weights. `attention`: tiles, splits and their merge, and the product that merges a single token's parts. `rowwise`: norms, rotation, embedding. `sampling`: from logits to tokens. */
 export type KernelKind = 'linear' | 'attention' | 'rowwise' | 'sampling'
 
 /** What to measure. */

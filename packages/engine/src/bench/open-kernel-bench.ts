@@ -101,13 +101,15 @@ function checkContexts ({ contexts }: KernelBenchPlan, { maxPositionEmbeddings }
 }
 
 /** The shape with as many layers as its smallest product needs to find no weight in a cache. Experts are not measured: layers become dense. */
-function benchConfig (shape: ModelConfig, { storage }: EnginePlan, gpu: GpuDevice, { kinds }: KernelBenchPlan): ModelConfig {
+function benchConfig (shape: ModelConfig, { storage }: EnginePlan, gpu: GpuDevice, { kinds, batches }: KernelBenchPlan): ModelConfig {
   const [first] = shape.layers
   if (first === undefined) throw new TypeError(`${shape.architecture} has no layers`)
   const { head: _, ...products } = linearSizes(shape)
   const bytes = Object.values(products).map(([outputs, inputs]) => outputs * inputs * (storage === 'f16' ? 2 : 4))
   const perLayer = bytes.reduce((sum, own) => sum + own, 0)
   const wanted = Math.min(Math.ceil(turnsOf(gpu).bytes / Math.min(...bytes)), Math.floor(MOST_WEIGHT_BYTES / perLayer))
-  const numLayers = kinds.includes('linear') ? Math.max(1, wanted) : 1
+  // A lone token's attention ends in a product with a weight.
+  const hasProducts = kinds.includes('linear') || (kinds.includes('attention') && batches.includes(1))
+  const numLayers = hasProducts ? Math.max(1, wanted) : 1
   return { ...shape, experts: undefined, layers: Array.from({ length: numLayers }, () => ({ ...first, mlp: 'dense' as const })) }
 }

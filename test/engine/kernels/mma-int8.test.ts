@@ -1,6 +1,7 @@
 import t from 'tap'
 import { GpuDevice } from '../../../packages/engine/src/device/gpu-device.ts'
-import { mmaInt8, mmaInt8Bytes, mmaInt8Columns, mmaInt8Rows, mmaInt8Shapes } from '../../../packages/engine/src/kernels/matmul/mma-int8.ts'
+import { mmaInt8, mmaInt8Bytes, mmaInt8Shapes } from '../../../packages/engine/src/kernels/matmul/mma-int8.ts'
+import { mmaGridColumns, mmaGridRows } from '../../../packages/engine/src/kernels/matmul/mma-product.ts'
 import type { MmaInt8Shape } from '../../../packages/engine/src/kernels/matmul/mma-int8.ts'
 import { quantizeRows } from '../../../packages/engine/src/kernels/model-kernels.ts'
 import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
@@ -50,7 +51,7 @@ interface Problem {
 
 /** y `[m][columns]`, NaN where nothing was written. What pads rows of x to a workgroup's is 99. */
 async function multiply (gpu: GpuHarness, shape: MmaInt8Shape, { m, k, n, x, weight, scaleX, scaleW, columns = n, first = 0 }: Problem): Promise<Float64Array> {
-  const [rows, perWorkgroup] = [mmaInt8Rows(shape), mmaInt8Columns(shape)]
+  const [rows, perWorkgroup] = [mmaGridRows(shape), mmaGridColumns(shape)]
   const padded = new Int8Array(Math.ceil(m / rows) * rows * k).fill(99)
   padded.set(x)
   const y = await gpu.poisoned(m * columns, 'f32')
@@ -78,7 +79,7 @@ gpuTest('int8 sums are exact, at both sides of a workgroup\'s rows, columns and 
   t.comment(`seed ${SEED}`)
   const random = new SeededRandom(SEED)
   for (const shape of shapes) {
-    const [rows, columns] = [mmaInt8Rows(shape), mmaInt8Columns(shape)]
+    const [rows, columns] = [mmaGridRows(shape), mmaGridColumns(shape)]
     const cases = [[1, shape.depth, columns], [rows - 1, 2 * shape.depth, columns + 1], [rows, shape.depth, columns - 1], [rows + 1, 3 * shape.depth, 2 * columns + 16]] as const
     for (const [m, k, n] of cases) {
       const problem = { m, k, n, x: bytes(random, m * k), weight: bytes(random, n * k), scaleX: ones(m), scaleW: ones(n) }
@@ -106,7 +107,7 @@ gpuTest('each row and each column has its scale, and a part of a weight writes i
   t.comment(`seed ${SEED}`)
   const random = new SeededRandom(SEED + 1)
   for (const shape of shapes) {
-    const [m, k, n, first, columns] = [mmaInt8Rows(shape) + 3, shape.depth, 48, 16, 80]
+    const [m, k, n, first, columns] = [mmaGridRows(shape) + 3, shape.depth, 48, 16, 80]
     const problem = {
       m, k, n, first, columns, x: bytes(random, m * k), weight: bytes(random, n * k), scaleX: random.normals(m).map(Math.fround), scaleW: random.normals(n).map(Math.fround)
     }
@@ -125,7 +126,7 @@ gpuTest('rows quantised on the device give the product of their bytes, which is 
   const random = new SeededRandom(SEED + 2)
   for (const shape of shapes) {
     const [m, k, n] = [5, shape.depth * 2, 32]
-    const room = Math.ceil(m / mmaInt8Rows(shape)) * mmaInt8Rows(shape)
+    const room = Math.ceil(m / mmaGridRows(shape)) * mmaGridRows(shape)
     const [x, weight] = [random.normals(m * k).map(Math.fround), random.normals(n * k).map(Math.fround)]
     const exact = matmul(x, weight, k)
     const [ofX, ofW] = [await quantized(gpu, x, m, k, room), await quantized(gpu, weight, n, k, n)]
@@ -135,7 +136,7 @@ gpuTest('rows quantised on the device give the product of their bytes, which is 
       activation: 'f16',
       overrides: { K: k, FIRST_COLUMN: 0, COLUMNS: n, OWN_COLUMNS: n },
       buffers: { x: ofX.q, weight: ofW.q, scale_x: ofX.scale, scale_w: ofW.scale, step: await gpu.step({ tokens: countedTokens(m) }), y },
-      grid: [1, Math.ceil(n / mmaInt8Columns(shape)), 1]
+      grid: [1, Math.ceil(n / mmaGridColumns(shape)), 1]
     })
     const product = await gpu.download(y, m * n, 'f32')
     const expected = int8Sums(ofX.bytes, ofW.bytes, k).map((sum, i) => sum * (ofX.scales[Math.floor(i / n)] ?? NaN) * (ofW.scales[i % n] ?? NaN))

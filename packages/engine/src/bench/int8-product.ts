@@ -1,7 +1,8 @@
 import type { GpuDevice } from '../device/gpu-device.ts'
 import type { PassTimer } from '../device/pass-timer.ts'
 import type { Dispatch } from '../kernels/command-list.ts'
-import { mmaInt8, mmaInt8Bytes, mmaInt8Columns, mmaInt8Rows, mmaInt8Shapes } from '../kernels/matmul/mma-int8.ts'
+import { mmaInt8, mmaInt8Bytes, mmaInt8Shapes } from '../kernels/matmul/mma-int8.ts'
+import { mmaGridColumns, mmaGridRows } from '../kernels/matmul/mma-product.ts'
 import { quantizeRows } from '../kernels/model-kernels.ts'
 import { PipelineCache } from '../kernels/pipeline-cache.ts'
 import { fillWithRandom } from '../weights/random-values.ts'
@@ -44,7 +45,7 @@ export async function measureInt8Product (gpu: GpuDevice, timer: PassTimer): Pro
       const kernel = mmaInt8(shape)
       const pipeline = await pipelines.get(kernel, { K: SIZE, FIRST_COLUMN: 0, COLUMNS: SIZE, OWN_COLUMNS: SIZE })
       const bindGroup = pipeline.bind({ x: x.q, weight: weight.q, scale_x: x.scale, scale_w: weight.scale, step, y: values })
-      const { seconds } = await timer.time([[{ label: kernel.name, pipeline: pipeline.gpu, bindGroup, grid: [SIZE / mmaInt8Rows(shape), SIZE / mmaInt8Columns(shape), 1] }]])
+      const { seconds } = await timer.time([[{ label: kernel.name, pipeline: pipeline.gpu, bindGroup, grid: [SIZE / mmaGridRows(shape), SIZE / mmaGridColumns(shape), 1] }]])
       const opsPerSecond = 2 * SIZE ** 3 / seconds
       if (best === undefined || opsPerSecond > best.opsPerSecond) best = { opsPerSecond, kernel: kernel.name, size: SIZE }
     }

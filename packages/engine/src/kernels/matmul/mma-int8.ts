@@ -1,21 +1,13 @@
 import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
 import { defineKernel } from '../define-kernel.ts'
 import { unroll } from '../unroll.ts'
+import { mmaGridColumns, mmaGridRows } from './mma-product.ts'
+import type { MmaGrid } from './mma-product.ts'
 
-/** How a workgroup of an int8 tensor-core product is laid out. */
-export interface MmaInt8Shape {
-  /** Subgroups side by side along rows of x, along output columns, and along K. */
-  readonly rowGroups: number
-  readonly columnGroups: number
-  readonly depthGroups: number
-  /** Tiles of 16 × 16 a subgroup accumulates: rows × columns. */
-  readonly rowTiles: number
-  readonly columnTiles: number
-  /** K staged at a time, a multiple of step · depthGroups. */
-  readonly depth: number
+/** How a workgroup of an int8 tensor-core product is laid out; `depth` is a multiple of step · depthGroups. */
+export interface MmaInt8Shape extends Omit<MmaGrid, 'parts'> {
   /** K of one of the adapter's products (DeviceCapabilities.int8MatrixDepth). */
   readonly step: Int8MatrixDepth
-  readonly subgroup: number
 }
 
 /** K that a tensor core multiplies at once. */
@@ -24,20 +16,10 @@ export type Int8MatrixDepth = NonNullable<DeviceCapabilities['int8MatrixDepth']>
 /** Sums of longer K could exceed an i32: 2³¹ over 128². */
 export const LONGEST_INT8_K = 131_071
 
-/** Rows of x a workgroup serves. */
-export function mmaInt8Rows ({ rowGroups, rowTiles }: MmaInt8Shape): number {
-  return 16 * rowGroups * rowTiles
-}
-
-/** Output columns of a workgroup. */
-export function mmaInt8Columns ({ columnGroups, columnTiles }: MmaInt8Shape): number {
-  return 16 * columnGroups * columnTiles
-}
-
 /** Bytes of workgroup memory: both operands' stage, and a tile of i32 for every subgroup. */
 export function mmaInt8Bytes (shape: MmaInt8Shape): number {
   const { rowGroups, columnGroups, depthGroups, depth } = shape
-  return (mmaInt8Rows(shape) + mmaInt8Columns(shape)) * 16 * pitchOf(depth) + rowGroups * columnGroups * depthGroups * 1024
+  return (mmaGridRows(shape) + mmaGridColumns(shape)) * 16 * pitchOf(depth) + rowGroups * columnGroups * depthGroups * 1024
 }
 
 /** Layouts for up to sixteen rows, whose K subgroups share, and for many: 128 × 128 outputs a workgroup, and 128 × 256. */
@@ -69,7 +51,7 @@ function pitchOf (depth: number): number {
  */
 export function mmaInt8 (shape: MmaInt8Shape) {
   const { rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, step, subgroup } = shape
-  const [rows, columns] = [mmaInt8Rows(shape), mmaInt8Columns(shape)]
+  const [rows, columns] = [mmaGridRows(shape), mmaGridColumns(shape)]
   const threads = rowGroups * columnGroups * depthGroups * subgroup
   const pitch = pitchOf(depth)
   const perRow = depth / 16

@@ -28,7 +28,7 @@ export interface MmaOutputs {
   /** Outputs that are made of such sums; each subgroup that shares K stores some of them. */
   readonly perTile: 128 | 256
   /**
-   * Stores output `element` of row \`m0 + row0 + …\`: `row0` is the tile's first row within the workgroup's, `tile` its number among all column tiles
+   * Stores output `element` of row `m0 + row0 + …`: `row0` is the tile's first row within the workgroup's, `tile` its number among all column tiles
    * (gated: among gates), `sum(stream, index)` the sum at an index of the tile's 256.
    */
   readonly store: (sum: (stream: number, index: string) => string) => string

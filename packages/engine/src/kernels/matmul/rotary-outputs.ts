@@ -36,7 +36,7 @@ fn turn_index(tile: u32, position: u32, e: u32) -> u32 { return position * (HEAD
 }
 
 /**
- * Turns pair `e` of a column tile by \`turned\` and writes it: a query of row \`m\`, scaled, or a key or value in the slot of \`record\`.
+ * Turns pair `e` of a column tile by `turned` and writes it: a query of row `m`, scaled, or a key or value in the slot of `record`.
  * @param a,b the pair's sums
  */
 export function storeRotated (tile: string, e: string, a: string, b: string): string {

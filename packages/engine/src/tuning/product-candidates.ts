@@ -19,22 +19,22 @@ const few: readonly RowRange[] = [
   {
     upTo: 16,
     measuredRows: 8,
-    candidates: [['staged', 1, 1, 8, 1, 1, 128], ['staged', 1, 1, 8, 1, 1, 512], ['staged', 1, 1, 16, 1, 1, 256], ['staged', 1, 1, 4, 1, 1, 128], ['staged', 1, 2, 2, 1, 2, 64], ['staged', 1, 2, 2, 1, 1, 32]]
+    candidates: [['staged', 1, 1, 8, 1, 1, 128], ['staged', 1, 1, 8, 1, 1, 512], ['staged', 1, 1, 16, 1, 1, 256], ['staged', 1, 1, 4, 1, 1, 128], ['staged', 1, 2, 2, 1, 2, 64], ['staged', 1, 1, 2, 1, 2, 64], ['staged', 1, 2, 2, 1, 1, 32]]
   },
   {
     upTo: 32,
     measuredRows: 32,
-    candidates: [['staged', 1, 1, 8, 2, 1, 128], ['staged', 1, 1, 16, 2, 1, 256], ['staged', 1, 2, 2, 2, 2, 64], ['staged', 2, 4, 1, 1, 2, 64], ['staged', 1, 2, 1, 2, 4, 32], ['staged', 1, 2, 2, 2, 1, 32]]
+    candidates: [['staged', 1, 1, 8, 2, 1, 128], ['staged', 1, 1, 16, 2, 1, 256], ['staged', 1, 2, 2, 2, 2, 64], ['staged', 2, 4, 1, 1, 2, 64], ['staged', 2, 1, 4, 1, 2, 256], ['staged', 1, 2, 1, 2, 4, 32], ['staged', 1, 2, 2, 2, 1, 32]]
   },
   {
     upTo: 64,
     measuredRows: 64,
-    candidates: [['staged', 1, 1, 8, 4, 1, 128], ['staged', 1, 1, 8, 4, 2, 128], ['staged', 2, 1, 4, 1, 2, 128], ['staged', 2, 1, 4, 2, 1, 128], ['staged', 2, 4, 1, 2, 2, 64], ['staged', 2, 2, 2, 1, 2, 32], ['staged', 2, 2, 1, 2, 4, 32], ['staged', 1, 4, 2, 4, 2, 64]]
+    candidates: [['staged', 1, 1, 8, 4, 1, 128], ['staged', 1, 1, 8, 4, 2, 128], ['staged', 2, 1, 4, 1, 2, 128], ['staged', 2, 1, 4, 2, 1, 128], ['staged', 2, 4, 1, 2, 2, 64], ['staged', 2, 2, 2, 1, 2, 32], ['staged', 2, 2, 1, 2, 4, 32], ['staged', 1, 4, 1, 4, 2, 32], ['staged', 1, 4, 2, 4, 2, 64]]
   },
   {
     upTo: 128,
     measuredRows: 128,
-    candidates: [['staged', 1, 1, 8, 4, 2, 128], ['staged', 2, 2, 2, 2, 2, 128], ['staged', 2, 2, 2, 4, 2, 64], ['staged', 2, 1, 4, 2, 2, 128], ['staged', 2, 2, 1, 4, 4, 32], ['staged', 2, 2, 2, 2, 2, 32]]
+    candidates: [['staged', 1, 1, 8, 4, 2, 128], ['staged', 2, 2, 2, 2, 2, 128], ['staged', 2, 2, 2, 4, 2, 64], ['staged', 2, 2, 2, 4, 4, 32], ['staged', 2, 1, 4, 2, 2, 128], ['staged', 2, 2, 1, 4, 4, 32], ['staged', 2, 4, 1, 4, 4, 32], ['staged', 2, 2, 2, 2, 2, 32]]
   }
 ]
 

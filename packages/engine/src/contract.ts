@@ -101,7 +101,10 @@ export interface StepResult {
   readonly sampled: readonly SampledToken[]
   /** Per sequence that asked for scores: one per target, in order. */
   readonly scored: ReadonlyMap<SequenceId, readonly ScoredToken[]>
-  /** GPU time of the step if the adapter can tell, else host time from submit to result. Seconds. */
+  /**
+   * GPU time of the step if the adapter can tell, else host time from submit to result. Of steps that only decode not each is timed; those between
+   * count as long as the last of their kind that was. Seconds.
+   */
   readonly deviceSeconds: number
   /** Host time spent encoding and submitting. Seconds. */
   readonly hostSeconds: number

@@ -1,4 +1,5 @@
 import type { ForwardBatch, HostTier, ModelRunner, RunnerLimits, ScoredToken, SampledToken, StepResult, TokenHistory, TokenLogprob } from './contract.ts'
+import { DeviceTime } from './device/device-time.ts'
 import type { GpuDevice } from './device/gpu-device.ts'
 import { InOrder } from './device/in-order.ts'
 import { LossWatch } from './device/loss-watch.ts'
@@ -23,12 +24,16 @@ const MAX_LISTS = 256
 interface RecordedStep {
   readonly list: CommandList
   readonly estimate: StepEstimate
+  readonly deviceTime: DeviceTime
 }
 
 /** A step on its way. */
 interface SubmittedStep {
-  /** Of its results, at the beginning of `data`; its timestamps follow. */
+  /** Of its results, at the beginning of `data`; its timestamps follow, if it was timed, and those of its swaps. */
   readonly bytes: number
+  readonly isTimed: boolean
+  /** Undefined: it computes nothing. */
+  readonly deviceTime: DeviceTime | undefined
   /** Comes when all that the step computes and copies has. */
   readonly data: Promise<ArrayBuffer>
   readonly swap: KVSwap | undefined
@@ -85,7 +90,7 @@ export class GpuModelRunner implements ModelRunner {
     const secondsSince = (ms: number): number => (performance.now() - ms) / 1000
     const result = {
       ...readResults(batch, new Uint32Array(data, 0, step.bytes / 4)),
-      deviceSeconds: batch.sequences.length === 0 ? 0 : this.#timer.seconds(data, step.bytes) ?? secondsSince(step.submittedAt),
+      deviceSeconds: step.deviceTime === undefined ? 0 : step.deviceTime.take(step.isTimed ? this.#timer.seconds(data, step.bytes) : undefined) ?? secondsSince(step.submittedAt),
       hostSeconds: step.hostMs / 1000
     }
     if (step.swap === undefined) return result
@@ -132,7 +137,7 @@ export class GpuModelRunner implements ModelRunner {
   }
 
   /** Submits all but the swaps, and has the results read. */
-  #submit (batch: ForwardBatch, packed: StepInputs | undefined, swap: KVSwap | undefined, readback: GPUBuffer): Pick<SubmittedStep, 'bytes' | 'data'> {
+  #submit (batch: ForwardBatch, packed: StepInputs | undefined, swap: KVSwap | undefined, readback: GPUBuffer): Pick<SubmittedStep, 'bytes' | 'isTimed' | 'deviceTime' | 'data'> {
     const { device, buffers, kv } = this.#parts
     if (packed !== undefined) device.queue.writeBuffer(buffers.step, 0, packed.words)
     for (const sequence of batch.sequences) {
@@ -142,15 +147,17 @@ export class GpuModelRunner implements ModelRunner {
     swap?.encodeEnd(encoder, batch.step)
     kv.encodeMoves(encoder, batch.moves)
     let bytes = 0
+    let isTimed = false
     let estimate = new StepEstimate()
-    if (packed !== undefined) {
-      const pass = encoder.beginComputePass(this.#timer.passDescriptor(batch.step))
-      const recorded = this.#record(packed.shape)
+    const recorded = packed === undefined ? undefined : this.#record(packed.shape)
+    if (packed !== undefined && recorded !== undefined) {
+      isTimed = recorded.deviceTime.next()
+      const pass = encoder.beginComputePass(isTimed ? this.#timer.passDescriptor(batch.step) : { label: 'step' })
       recorded.list.replay(pass)
       pass.end()
       bytes = this.#resultBytes(packed.shape.logitRows)
       if (bytes > 0) encoder.copyBufferToBuffer(buffers.results, 0, readback, 0, bytes)
-      this.#timer.resolve(encoder, batch.step, readback, bytes)
+      if (isTimed) this.#timer.resolve(encoder, batch.step, readback, bytes)
       // With swaps it takes longer than others of its shape, and they would be waited for as long.
       if (swap === undefined) estimate = recorded.estimate
     }
@@ -163,7 +170,7 @@ export class GpuModelRunner implements ModelRunner {
     const data = all.then(([read]) => read)
     // Who waits for a step that was late may have heard of a loss before it was submitted.
     data.catch(() => {})
-    return { bytes, data }
+    return { bytes, isTimed, deviceTime: recorded?.deviceTime, data }
   }
 
   /** What does the batch's swaps; undefined when it has none. @throws InvalidBatchError */
@@ -188,7 +195,8 @@ export class GpuModelRunner implements ModelRunner {
     let recorded = this.#recorded.get(key)
     if (recorded === undefined) {
       if (this.#recorded.size >= MAX_LISTS) this.#recorded.clear()
-      recorded = { list: new CommandList(), estimate: new StepEstimate() }
+      // Tiles of prompts, by whose number they are known, may look back at any number of keys.
+      recorded = { list: new CommandList(), estimate: new StepEstimate(), deviceTime: new DeviceTime(shape.tiles === 0) }
       this.#parts.record(recorded.list, shape)
       this.#recorded.set(key, recorded)
     }

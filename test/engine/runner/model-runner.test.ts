@@ -132,6 +132,15 @@ engineTest('a step with nothing to sample answers with nothing, and times itself
   t.ok(result.deviceSeconds > 0 && result.hostSeconds > 0)
 })
 
+engineTest('steps that decode tell a device time, whether they were timed or not', gpu, async (t, { runner }) => {
+  const driver = new SequenceDriver(runner)
+  for (let i = 0; i < 3; i++) {
+    const { deviceSeconds } = await driver.execute([aSequence({ tokens: [1], sampling: greedy })])
+    // What a timer of nanoseconds left of an earlier step would be years.
+    t.ok(deviceSeconds > 0 && deviceSeconds < 60, `${deviceSeconds} s`)
+  }
+})
+
 engineTest('penalties count what a readmitted sequence generated before', gpu, async (t, { runner }) => {
   t.comment(`seed ${SEED}`)
   const driver = new SequenceDriver(runner)

@@ -4,7 +4,8 @@ import type { KnownAdapter } from './known-adapter.ts'
 export function knownAdapterSource ({ adapter, driver, kernels, products }: KnownAdapter): string {
   const tables = Object.entries(products).toSorted(([a], [b]) => a < b ? -1 : 1).map(([key, choices]) =>
     `    ${quoted(key)}: [\n${choices.map(({ upTo, kernel }) => `      { upTo: ${upTo}, kernel: [${kernel.filter(part => part !== undefined).map(part => typeof part === 'string' ? quoted(part) : part).join(', ')}] }`).join(',\n')}\n    ]`)
-  return `import type { KnownAdapter } from '../known-adapter.ts'
+  return `// longer than 400 lines because there is a table for each shape of all named models
+import type { KnownAdapter } from '../known-adapter.ts'
 
 /** Written by \`daybreak bench kernels --save-known\`, to be written anew and not edited. */
 export const known: KnownAdapter = {

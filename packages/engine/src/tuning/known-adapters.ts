@@ -1,7 +1,8 @@
+import { known as nvidiaH200 } from './known/nvidia-h200.ts'
 import type { KnownAdapter } from './known-adapter.ts'
 
 /**
  * Adapters whose first start measures nothing, for the named shapes. Each is a module in `known/`, written on such a card by
  * `daybreak bench kernels --save-known packages/engine/src/tuning/known/NAME.ts`, and listed here.
  */
-export const knownAdapters: readonly KnownAdapter[] = []
+export const knownAdapters: readonly KnownAdapter[] = [nvidiaH200]

@@ -12,14 +12,17 @@ override RESULT_WORDS: u32;   // 4 + 2 · 20
 
 /** So many times the temperature below the largest value, a token's mass is certainly 0: e^-22.2 < 2^-32. */
 const NEGLIGIBLE = 22.2;
-/** Bins of mass are exact to so much: 1/2 of 1/8192 each, and the rounding of floats. */
-const BIN_ERROR = 1e-4;
+/** Bins of mass are exact to so much: 1/2 of 1/8192 each, 1.04e-4 for a curve taken as a line, and the rounding of floats. */
+const BIN_ERROR = 2e-4;
+/** Tokens this close to the edge of a bin, in bins, may have been put into its neighbour. */
+const EDGE = 0.01;
 
 struct Summary { top: f32, inverse: f32, total: f32, first: u32 }
 var<workgroup> merged: Summary;
 var<workgroup> part_top: array<f32, PARTS>;
 var<workgroup> part_sum: array<f32, PARTS>;
 var<workgroup> part_first: array<u32, PARTS>;
+var<workgroup> bin_mass: array<f32, BINS>;
 var<workgroup> block_mass: array<f32, 32>;
 var<workgroup> marks: array<atomic<u32>, 3>;
 
@@ -102,7 +105,7 @@ fn merge_parts(row: u32, raw: bool, inverse: f32, thread: u32) -> Summary {
   workgroupBarrier();
   if (thread == 0u) {
     var largest = LOWEST;
-    for (var p = 0u; p < PARTS + rolled(); p++) { largest = max(largest, part_top[p]); }
+    for (var p = rolled(); p < PARTS; p++) { largest = max(largest, part_top[p]); }
     merged = Summary(largest, inverse, 0.0, NONE);
   }
   let top = workgroupUniformLoad(&merged).top;
@@ -111,7 +114,7 @@ fn merge_parts(row: u32, raw: bool, inverse: f32, thread: u32) -> Summary {
   if (thread == 0u) {
     var total = 0.0;
     var first = NONE;
-    for (var p = 0u; p < PARTS + rolled(); p++) {
+    for (var p = rolled(); p < PARTS; p++) {
       total += part_sum[p];
       if (part_top[p] == top) { first = min(first, part_first[p]); }
     }
@@ -128,14 +131,14 @@ fn bound_of_largest(search: Search, maxima: u32, k: u32, top: f32, thread: u32) 
   workgroupBarrier();
   for (var group = thread; group < groups; group += THREADS) {
     var largest = vec4<f32>(LOWEST);
-    for (var i = group; i < numbers; i += groups) { largest = max(largest, bitcast<vec4<f32>>(scan[maxima + i])); }
-    for (var c = 0u; c < 4u + rolled(); c++) {
+    for (var i = rolled(); i < (numbers + groups - 1u) / groups; i++) { largest = max(largest, maxima_quad(maxima, group + i * groups, numbers)); }
+    for (var c = rolled(); c < 4u; c++) {
       atomicStore(&listed_keys[4u * group + c], key_of(largest.x));
       largest = largest.yzwx;
     }
   }
-  if (thread == 0u) { atomicStore(&num_listed, 4u * groups); }
-  return value_of(select_key(search, true, false, Odds(), k, key_of(search.low), max(key_of(top), key_of(search.low)), thread));
+  workgroupBarrier();
+  return value_of(select_key(search, 4u * groups, false, Odds(), k, key_of(search.low), max(key_of(top), key_of(search.low)), thread));
 }
 
 /** Reports the most likely of the listed tokens, equal ones in order of id. */
@@ -167,7 +170,7 @@ fn report_top(request: Request, search: Search, count: u32, raw_top: f32, raw_lo
     var key = 0u;
     var id = NONE;
     for (var i = thread; i < VOCAB; i += THREADS) {
-      let own = item_key(search, false, i);
+      let own = item_key(search, ROW, i);
       if ((own < last_key || (own == last_key && i > last_id)) && own > key) {
         key = own;
         id = i;
@@ -198,13 +201,13 @@ fn cut(request: Request, search: Search, count: u32, lowest_key: u32, all: Odds,
   // Elsewhere top-p is of the mass that min-p and top-k leave.
   let refit = !is_weighed(request);
   let needed = max(1u, u32(MASS_ONE * min(request.top_p, 1.0)));
-  var listed = count <= LIST;
+  var items = select(ROW, count, count <= LIST);
   loop {
     var above = 0u;
-    if (listed && search.high < HIGHEST) {
-      for (var p = 0u; p < PARTS + rolled(); p++) { above += atomicLoad(&part_mass[p]); }
+    if (items != ROW && search.high < HIGHEST) {
+      for (var p = rolled(); p < PARTS; p++) { above += atomicLoad(&part_mass[p]); }
     }
-    if (!listed) {
+    if (items == ROW) {
       workgroupBarrier();
       for (var p = thread; p < PARTS; p += THREADS) { atomicStore(&part_mass[p], 0u); }
     }
@@ -212,23 +215,23 @@ fn cut(request: Request, search: Search, count: u32, lowest_key: u32, all: Odds,
     var odds = all;
     var misread = false;
     // First by number, then by mass.
-    for (var by_mass = 0u; by_mass < 2u + rolled(); by_mass++) {
+    for (var by_mass = rolled(); by_mass < 2u; by_mass++) {
       var wanted = request.top_k;
       if (by_mass == 1u) {
         var sum = 0.0;
-        if (listed || refit) { sum = sum_items(search, listed, all, floor_key, thread); }
+        if (refit || (items != ROW && request.top_p < 1.0)) { sum = sum_items(search, items, all, floor_key, thread); }
         if (refit) { odds.scale = MASS_ONE / sum; }
-        misread = listed && !refit && (above >= needed || above + u32(sum * all.scale) < needed);
+        misread = items != ROW && !refit && (above >= needed || above + u32(sum * all.scale) < needed);
         wanted = needed - min(above, needed - 1u);
       }
       if (select(request.top_k == 0u, request.top_p >= 1.0, by_mass == 1u)) { continue; }
-      floor_key = select_key(search, listed, by_mass == 1u, odds, wanted, floor_key, top_key, thread);
+      floor_key = select_key(search, items, by_mass == 1u, odds, wanted, floor_key, top_key, thread);
     }
     if (uniform_word(u32(misread), thread) == 0u) {
-      weigh_items(search, listed, odds, floor_key, thread);
+      weigh_items(search, items, odds, floor_key, thread);
       return Kept(floor_key, odds);
     }
-    listed = false;
+    items = ROW;
   }
 }
 
@@ -249,33 +252,41 @@ fn random_u32(seed: u32, position: u32) -> u32 {
  */
 fn look_into_bins(search: Search, request: Request, odds: Odds, total: f32, thread: u32) -> Search {
   let grid = bin_grid(request);
-  let top_bin = floor(odds.top * grid);
+  let top_place = bin_place(vec4<f32>(odds.top), grid);
+  let top_bits = bin_bits(top_place);
+  let top_bin = bin_middle(top_bits).x;
   workgroupBarrier();
   for (var b = thread; b < BINS; b += THREADS) { atomicStore(&bins[b], 0u); }
   if (thread < 3u) { atomicStore(&marks[thread], select(BINS - 1u, 0u, thread == 2u)); }
   workgroupBarrier();
-  // Added up by their distance from the row's highest bin.
-  for (var i = thread; i < PARTS * BINS / 4u; i += THREADS) {
-    let part = i / (BINS / 4u);
-    let column = i % (BINS / 4u);
-    var units = scan[bins_word(search.row, part) / 4u + column];
-    var distance = (vec4<u32>(u32(i32(top_bin))) - LANES - 4u * column) & vec4<u32>(BINS - 1u);
-    var own = (units > vec4<u32>()) & (top_bin - vec4<f32>(distance) <= vec4<f32>(floor(part_top[part] * grid)));
-    for (var c = 0u; c < 4u + rolled(); c++) {
-      if (own.x) { atomicAdd(&bins[distance.x], units.x); }
-      own = own.yzwx;
-      distance = distance.yzwx;
-      units = units.yzwx;
+  // Added up by their distance from the row's highest bin. A thread adds the same four of several parts before it shares them.
+  let teams = max(THREADS / (BINS / 4u), 1u);
+  for (var column = thread % (BINS / 4u); column < BINS / 4u; column += THREADS) {
+    let distance = (top_bits - LANES - 4u * column) & vec4<u32>(BINS - 1u);
+    var sum = vec4<u32>();
+    for (var i = rolled(); i < (PARTS + teams - 1u) / teams; i++) {
+      let part = thread / (BINS / 4u) + teams * i;
+      let units = scan[bins_word(search.row, min(part, PARTS - 1u)) / 4u + column];
+      let below = top_bits - bin_bits(bin_place(vec4<f32>(part_top[min(part, PARTS - 1u)]), grid));
+      sum += select(vec4<u32>(), units, (below <= distance) & vec4<bool>(part < PARTS));
+    }
+    for (var c = rolled(); c < 4u; c++) {
+      if (sum.x > 0u) { atomicAdd(&bins[(distance.x - c) & (BINS - 1u)], sum.x); }
+      sum = sum.yzwx;
     }
   }
   workgroupBarrier();
+  for (var b = thread; b < BINS; b += THREADS) {
+    bin_mass[b] = f32(atomicLoad(&bins[b])) / BIN_ONE * exp2((top_bin - top_place.x - f32(b)) / BINS_PER_OCTAVE);
+  }
+  workgroupBarrier();
   let block = BINS / 32u;
-  for (var walk = 0u; walk < 2u + rolled(); walk++) {
+  for (var walk = rolled(); walk < 2u; walk++) {
     for (var b = thread; b < 32u; b += THREADS) {
       var reached = 0.0;
-      for (var i = 0u; walk == 1u && i < b; i++) { reached += block_mass[i]; }
-      for (var i = b * block; i < (b + 1u) * block + rolled(); i++) {
-        reached += f32(atomicLoad(&bins[i])) / BIN_ONE * exp2((top_bin - odds.top * grid - f32(i)) / BINS_PER_OCTAVE);
+      for (var i = rolled(); i < 31u * walk; i++) { reached += select(0.0, block_mass[i], i < b); }
+      for (var i = b * block + rolled(); i < (b + 1u) * block; i++) {
+        reached += bin_mass[i];
         if (walk == 1u && reached >= request.top_p * total * (1.0 + BIN_ERROR)) { atomicMin(&marks[0], i); }
         if (walk == 1u && reached >= request.top_p * total * (1.0 - BIN_ERROR)) { atomicMin(&marks[1], i); }
       }
@@ -284,76 +295,87 @@ fn look_into_bins(search: Search, request: Request, odds: Odds, total: f32, thre
     workgroupBarrier();
   }
   let last = atomicLoad(&marks[0]);
-  for (var b = thread; b <= last; b += THREADS) { atomicAdd(&marks[2], atomicLoad(&bins[b])); }
+  for (var b = thread; b < 32u; b += THREADS) {
+    var units = 0u;
+    for (var i = b * block + rolled(); i < (b + 1u) * block; i++) { units += select(0u, atomicLoad(&bins[i]), i <= last); }
+    if (units > 0u) { atomicAdd(&marks[2], units); }
+  }
   workgroupBarrier();
   let fits = f32(atomicLoad(&marks[2])) <= f32(LIST) * BIN_ONE;
-  let high = select(top_bin - f32(atomicLoad(&marks[1])) + 1.0, HIGHEST, fits);
-  return Search(search.row, search.changed, top_bin - f32(last), high, grid);
+  let high = select(top_bin - f32(atomicLoad(&marks[1])) + 0.5 + EDGE, HIGHEST, fits);
+  return Search(search.row, search.changed, top_bin - f32(last) - 0.5 - EDGE, high, grid);
 }
 
 /** The token in which the cumulative mass of kept tokens, in id order, passes random · mass; `first` where rounding left no mass. */
 fn token_at(request: Request, search: Search, kept: Kept, first: u32, thread: u32) -> u32 {
-  if (thread == 0u) {
+  let random = random_u32(request.seed, request.position);
+  // First the part, which one thread finds to be its own.
+  for (var p = thread; p < PARTS; p += THREADS) {
+    var before = 0u;
     var all = 0u;
-    for (var p = 0u; p < PARTS + rolled(); p++) { all += atomicLoad(&part_mass[p]); }
-    var rest = high_product(random_u32(request.seed, request.position), all);
-    var part = 0u;
-    while (part < PARTS - 1u && rest >= atomicLoad(&part_mass[part])) {
-      rest -= atomicLoad(&part_mass[part]);
-      part++;
+    for (var i = rolled(); i < PARTS; i++) {
+      let mass = atomicLoad(&part_mass[i]);
+      before += select(0u, mass, i < p);
+      all += mass;
     }
-    found = vec2<u32>(select(part, NONE, all == 0u), rest);
+    let rest = high_product(random, all);
+    if (rest >= before && rest - before < atomicLoad(&part_mass[p])) { found = vec2<u32>(p, rest - before); }
+    if (p == 0u && all == 0u) { found = vec2<u32>(NONE); }
   }
   let place = workgroupUniformLoad(&found);
   if (place.x == NONE) { return first; }
 
-  // The same within the part: masses of each thread's tokens, of 32 blocks of threads; then down again to the one token.
-  let each = (PART + THREADS - 1u) / THREADS;
-  let from_id = place.x * PART + thread * each;
-  let end_id = min((place.x + 1u) * PART, VOCAB);
+  // Then the thread, by the masses of 32 blocks of threads and of the threads before it in its block; then the token.
+  let each = (PART / 4u + THREADS - 1u) / THREADS;
+  let first_quad = thread * each;
+  let end_quad = min(first_quad + each, PART / 4u);
   var own = 0u;
-  for (var id = from_id; id < min(from_id + each, end_id); id++) { own += kept_mass(search, kept, id); }
+  for (var quad = first_quad; quad < end_quad; quad++) {
+    var values = value_quad(search.row, place.x * PART + 4u * quad, search.changed);
+    for (var c = rolled(); c < 4u; c++) {
+      own += kept_mass(values.x, kept);
+      values = values.yzwx;
+    }
+  }
   atomicStore(&listed_keys[thread], own);
   workgroupBarrier();
   let block = THREADS / 32u;
   for (var b = thread; b < 32u; b += THREADS) {
-    blocks[b] = 0u;
-    for (var t = 0u; t < block; t++) { blocks[b] += atomicLoad(&listed_keys[b * block + (t + b) % block]); }
+    var sum = 0u;
+    for (var t = 0u; t < block; t++) { sum += atomicLoad(&listed_keys[b * block + (t + b) % block]); }
+    blocks[b] = sum;
   }
   workgroupBarrier();
-  if (thread == 0u) {
-    var in_part = 0u;
-    for (var b = 0u; b < 32u + rolled(); b++) { in_part += blocks[b]; }
-    // Where the part's mass came from a sum of floats, its tokens' masses add up to another by their rounding.
-    var rest = place.y;
-    let expected = atomicLoad(&part_mass[place.x]);
-    if (in_part != expected) { rest = min(u32(f32(rest) / f32(expected) * f32(in_part)), max(in_part, 1u) - 1u); }
-    var b = 0u;
-    while (b < 31u && rest >= blocks[b]) {
-      rest -= blocks[b];
-      b++;
-    }
-    var t = b * block;
-    while (t < b * block + block - 1u && rest >= atomicLoad(&listed_keys[t])) {
-      rest -= atomicLoad(&listed_keys[t]);
-      t++;
-    }
-    var id = place.x * PART + t * each;
-    loop {
-      let mass = kept_mass(search, kept, id);
-      if (rest < mass || id + 1u >= end_id) { break; }
-      rest -= mass;
-      id++;
-    }
-    found = vec2<u32>(select(id, part_first[place.x], in_part == 0u), 0u);
+  var before = 0u;
+  var in_part = 0u;
+  for (var b = rolled(); b < 32u; b++) {
+    before += select(0u, blocks[b], b < thread / block);
+    in_part += blocks[b];
   }
+  // Where the part's mass came from a sum of floats, its tokens' masses add up to another by their rounding.
+  var rest = place.y;
+  let expected = atomicLoad(&part_mass[place.x]);
+  if (in_part != expected) { rest = min(u32(f32(rest) / f32(expected) * f32(in_part)), max(in_part, 1u) - 1u); }
+  if (rest >= before && rest - before < blocks[thread / block]) {
+    for (var t = 0u; t < block; t++) { before += select(0u, atomicLoad(&listed_keys[thread / block * block + t]), t < thread % block); }
+    if (rest >= before && rest - before < own) {
+      rest -= before;
+      var id = place.x * PART + 4u * first_quad;
+      loop {
+        let mass = kept_mass(value_at(search.row, id, search.changed), kept);
+        if (rest < mass) { break; }
+        rest -= mass;
+        id++;
+      }
+      found = vec2<u32>(id, 0u);
+    }
+  }
+  if (in_part == 0u && thread == 0u) { found = vec2<u32>(part_first[place.x], 0u); }
   return workgroupUniformLoad(&found).x;
 }
 
-fn kept_mass(search: Search, kept: Kept, id: u32) -> u32 {
-  let value = value_at(search.row, id, search.changed);
-  return select(0u, mass_of(value, kept.odds), key_of(value) >= kept.floor_key);
-}
+/** A token's mass; nothing where it is cut off. */
+fn kept_mass(value: f32, kept: Kept) -> u32 { return select(0u, mass_of(value, kept.odds), key_of(value) >= kept.floor_key); }
 
 /** (a · b) >> 32 without 64-bit integers: 16-bit halves. */
 fn high_product(a: u32, b: u32) -> u32 {

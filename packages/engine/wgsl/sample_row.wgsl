@@ -15,13 +15,18 @@ const LOWEST = -3.4028234e38;    // the value of what must never be chosen: −�
 const LEAST = -3.4e38;           // below every value that may be chosen
 const LANES = vec4<u32>(0u, 1u, 2u, 3u);
 
-// Bins of mass are 1/24 of a doubling wide and lie on one grid for all parts of a row: bin = floor(value · grid). A part keeps
-// the 512 below its largest value, each at its index modulo 512, in units of 1/BIN_ONE of the mass at the bin's lower edge.
+// Bins of mass are 1/24 of a doubling wide and lie on one grid for all parts of a row: bin = round(value · grid). A part keeps
+// the 512 below its largest value, each at its index modulo 512, in units of 1/BIN_ONE of the mass in the bin's middle.
 const BINS = 512u;
 const BINS_PER_OCTAVE = 24.0;
 const BIN_ONE = 8192.0;
+const ROUNDER = 12582912.0;       // 1.5 · 2^23: a float with a smaller number added to it ends in that number, rounded
+const FARTHEST_BIN = 2097152.0;   // what lies beyond is put here; only temperatures below 0.01 reach it
 
-/** Behind a loop's constant bound, keeps it a loop where it is to be one. */
+/**
+ * 0, where a loop begins that is to stay a loop where ROLLED. Added to its bound it would not do: Mesa then takes the length of an
+ * array that the loop walks along for its bound.
+ */
 fn rolled() -> u32 {
   if (ROLLED == 0u) { return 0u; }
   return step_zero();
@@ -68,6 +73,12 @@ fn is_binned(request: Request) -> bool { return is_weighed(request) && request.t
 fn inverse_temperature(request: Request) -> f32 { return 1.0 / max(request.temperature, 1e-30); }
 fn bin_grid(request: Request) -> f32 { return inverse_temperature(request) * (BINS_PER_OCTAVE * 1.442695041); }
 
+fn bin_place(quad: vec4<f32>, grid: f32) -> vec4<f32> { return min(quad * grid, vec4<f32>(FARTHEST_BIN)); }
+/** Bins with 0x4b400000 added: rounding and converting instructions have a quarter of an addition's rate or less. */
+fn bin_bits(place: vec4<f32>) -> vec4<u32> { return bitcast<vec4<u32>>(place + ROUNDER); }
+/** The bins as floats. Without the two masks, which change nothing, a compiler may find that nothing was to be rounded. */
+fn bin_middle(bits: vec4<u32>) -> vec4<f32> { return bitcast<vec4<f32>>((bits & vec4<u32>(0x7fffffu)) | vec4<u32>(0x4b000000u)) - ROUNDER; }
+
 fn cleaned(quad: vec4<f32>) -> vec4<f32> {
   return select(vec4<f32>(LOWEST), min(quad, vec4<f32>(-LEAST)), quad > vec4<f32>(LEAST));
 }
@@ -87,16 +98,18 @@ fn logit_quad(row: u32, id: u32) -> vec4<f32> {
   return select(vec4<f32>(LOWEST), cleaned(quad), LANES <= last);
 }
 
-/** Sixteen values from a multiple of 16 on: logits, or what sample_scan has made of them. */
-fn value_chunk(row: u32, id: u32, changed: bool) -> Chunk {
-  let at = (row * PARTS * PART + id) >> 2u;
-  // All four loads before the first is used.
-  if (ROLLED == 0u && changed) { return Chunk(cleaned(adjusted[at]), cleaned(adjusted[at + 1u]), cleaned(adjusted[at + 2u]), cleaned(adjusted[at + 3u])); }
-  if (ROLLED == 0u) { return Chunk(logit_quad(row, id), logit_quad(row, id + 4u), logit_quad(row, id + 8u), logit_quad(row, id + 12u)); }
+/** Four values: logits, or what sample_scan has made of them. */
+fn value_quad(row: u32, id: u32, changed: bool) -> vec4<f32> {
+  if (changed) { return cleaned(adjusted[(row * PARTS * PART + id) >> 2u]); }
+  return logit_quad(row, id);
+}
+
+/** Sixteen values: four quads, each so many tokens behind the one before. All four are loaded before the first is used. */
+fn value_chunk(row: u32, id: u32, stride: u32, changed: bool) -> Chunk {
+  if (ROLLED == 0u && changed) { return Chunk(value_quad(row, id, true), value_quad(row, id + stride, true), value_quad(row, id + 2u * stride, true), value_quad(row, id + 3u * stride, true)); }
+  if (ROLLED == 0u) { return Chunk(logit_quad(row, id), logit_quad(row, id + stride), logit_quad(row, id + 2u * stride), logit_quad(row, id + 3u * stride)); }
   var chunk: Chunk;
-  for (var i = 0u; i < 4u + step_zero(); i++) {
-    if (changed) { chunk = moved_up(chunk, cleaned(adjusted[at + i])); } else { chunk = moved_up(chunk, logit_quad(row, id + 4u * i)); }
-  }
+  for (var i = rolled(); i < 4u; i++) { chunk = moved_up(chunk, value_quad(row, id + stride * i, changed)); }
   return chunk;
 }
 

@@ -1,6 +1,7 @@
 // sample_scan — of each part of a row: its largest value and id, Σ e^((v − largest)/T), maxima, bins      one workgroup per (part, row)
-//   value = penalised(l + bias), written to `adjusted` only where there are biases or penalties; elsewhere it is the logit itself
-// A thread owns chunks of 16 tokens, and reads them again instead of keeping them: they are in the cache closest to it.
+//   value = penalised(l + bias), written to `adjusted` where it is no logit and a token is drawn from it
+// A thread owns chunks of 16 tokens. It weighs each against its own largest value, so that it need not wait for the part's; where it
+// owns but one, its tokens stay in registers for the bins.
 override THREADS: u32;
 @group(0) @binding(2) var<storage, read> counts: array<vec4<u32>>;              // [state row][VOCAB]: bit 31 in the prompt, low bits generated
 @group(0) @binding(3) var<storage, read_write> adjusted: array<vec4<f32>>;      // [logit row][PARTS · PART]
@@ -10,6 +11,9 @@ const MAX_BIASES = 1024u;
 var<workgroup> pool: array<atomic<u32>, 2u * MAX_BIASES>;   // biases of this part, as (id, value); later its bins
 var<workgroup> num_biases: atomic<u32>;
 var<workgroup> lowest_id: atomic<u32>;
+
+/** How often each of a chunk's tokens came. */
+struct Counts { a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32> }
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -22,19 +26,31 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   let first = part * PART;
   if (request.bias_count > 0u) { collect_biases(request, first, thread); }
 
+  let inverse = inverse_temperature(request);
+  let weighed = is_weighed(request);
+  let with_logprobs = (request.flags & LOGPROBS) != 0u;
   var largest = LOWEST;
   var largest_id = NONE;
+  var sum = 0.0;
   var largest_raw = LOWEST;
+  var raw_sum = 0.0;
+  var chunk: Chunk;
   for (var id = first + 16u * thread; id < first + PART; id += 16u * THREADS) {
-    var chunk = value_chunk(row, id, false);
+    chunk = value_chunk(row, id, 4u, false);
+    if (with_logprobs) {
+      let here = chunk_max(chunk);
+      raw_sum = added(raw_sum, largest_raw, max(largest_raw, here), chunk, 1.0);
+      largest_raw = max(largest_raw, here);
+      if (changed && searched) { scan[maxima_word(row, true) + id / 16u] = bitcast<u32>(here); }
+    }
     if (changed) {
-      let raw = chunk_max(chunk);
-      largest_raw = max(largest_raw, raw);
-      if (searched) { scan[maxima_word(row, true) + id / 16u] = bitcast<u32>(raw); }
-      chunk = adjust(request, row, id, chunk);
+      if (request.bias_count > 0u) { chunk = biased(id, chunk); }
+      if ((request.flags & PENALTIES) != 0u) { chunk = penalised(request, id, chunk); }
+      chunk = finished(request, row, id, chunk);
     }
     let here = chunk_max(chunk);
     if (searched) { scan[maxima_word(row, false) + id / 16u] = bitcast<u32>(here); }
+    if (weighed) { sum = added(sum, largest, max(largest, here), chunk, inverse); }
     if (here > largest) {
       largest = here;
       largest_id = first_in(chunk, here, id);
@@ -44,19 +60,26 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   let top = workgroup_max(largest, thread, THREADS);
   if (largest == top) { atomicMin(&lowest_id, largest_id); }
 
+  // Every thread has left the biases behind; the sum's barriers stand between these zeros and what is added to them.
+  let binned = is_binned(request);
+  if (binned) { for (var b = thread; b < BINS; b += THREADS) { atomicStore(&pool[b], 0u); } }
   var raw_top = top;
   var sums = vec2<f32>();
-  if ((request.flags & LOGPROBS) != 0u || is_weighed(request)) {
+  if (weighed) { sums.x = workgroup_sum(sum * exp((largest - top) * inverse), thread, THREADS); }
+  if (with_logprobs) {
     if (changed) { raw_top = workgroup_max(largest_raw, thread, THREADS); }
-    for (var b = thread; b < BINS; b += THREADS) { atomicStore(&pool[b], 0u); }
-    workgroupBarrier();
-    let own = weigh(request, row, first, thread, top, raw_top);
-    sums = vec2<f32>(workgroup_sum(own.x, thread, THREADS), workgroup_sum(own.y, thread, THREADS));
-    if (is_binned(request)) {
-      for (var b = thread; b < BINS; b += THREADS) { scan[bins_word(row, part) + b] = atomicLoad(&pool[b]); }
+    sums.y = workgroup_sum(raw_sum * exp(largest_raw - raw_top), thread, THREADS);
+  }
+  if (binned) {
+    let grid = bin_grid(request);
+    let top_bits = bin_bits(bin_place(vec4<f32>(top), grid));
+    for (var id = first + 16u * thread; id < first + PART; id += 16u * THREADS) {
+      if (16u * THREADS < PART) { chunk = value_chunk(row, id, 4u, changed); }
+      add_to_bins(chunk, grid, top_bits);
     }
   }
   workgroupBarrier();
+  if (binned) { for (var b = thread; b < BINS; b += THREADS) { scan[bins_word(row, part) + b] = atomicLoad(&pool[b]); } }
   if (thread == 0u) {
     let record = record_word(row, part);
     scan[record] = bitcast<u32>(top);
@@ -82,37 +105,60 @@ fn collect_biases(request: Request, first: u32, thread: u32) {
   workgroupBarrier();
 }
 
-/** Bias, then penalties, as vLLM does; the result is stored, too. */
-fn adjust(request: Request, row: u32, id: u32, logits: Chunk) -> Chunk {
+/** Biases first, then penalties, as vLLM does. */
+fn biased(id: u32, logits: Chunk) -> Chunk {
   var chunk = logits;
-  for (var i = id; i < id + 16u + rolled(); i += 4u) {
+  for (var i = id + rolled(); i < id + 16u; i += 4u) {
     var quad = chunk.a;
-    if (request.bias_count > 0u) {
-      for (var b = 0u; b < atomicLoad(&num_biases); b++) {
-        let bias = bitcast<f32>(atomicLoad(&pool[2u * b + 1u]));
-        quad += select(vec4<f32>(), vec4<f32>(bias), LANES + i == vec4<u32>(atomicLoad(&pool[2u * b])));
-      }
+    for (var b = 0u; b < atomicLoad(&num_biases); b++) {
+      let bias = bitcast<f32>(atomicLoad(&pool[2u * b + 1u]));
+      quad += select(vec4<f32>(), vec4<f32>(bias), LANES + i == vec4<u32>(atomicLoad(&pool[2u * b])));
     }
-    if ((request.flags & PENALTIES) != 0u) { quad = penalised(request, quad, count_quad(request, i)); }
-    quad = cleaned(quad);
-    adjusted[(row * PARTS * PART + i) >> 2u] = quad;
     chunk = moved_up(chunk, quad);
   }
   return chunk;
 }
 
-fn penalised(request: Request, value: vec4<f32>, count: vec4<u32>) -> vec4<f32> {
+fn penalised(request: Request, id: u32, values: Chunk) -> Chunk {
+  var chunk = values;
+  var counted: Counts;
+  if (ROLLED == 0u) { counted = count_chunk(request, id); }
+  for (var i = rolled(); i < 4u; i++) {
+    if (ROLLED != 0u) { counted.a = count_quad(request, id + 4u * i); }
+    chunk = moved_up(chunk, penalised_quad(request, chunk.a, counted.a));
+    counted = Counts(counted.b, counted.c, counted.d, counted.a);
+  }
+  return chunk;
+}
+
+fn penalised_quad(request: Request, value: vec4<f32>, count: vec4<u32>) -> vec4<f32> {
   let repeated = select(value * request.repetition, value / request.repetition, value > vec4<f32>());
   let v = select(value, repeated, count != vec4<u32>());
   let generated = count & vec4<u32>(0x7fffffffu);
   return v - select(vec4<f32>(), vec4<f32>(request.presence) + request.frequency * vec4<f32>(generated), generated > vec4<u32>());
 }
 
+/** Cleaned, and stored where the row is drawn from: nothing else is read again. */
+fn finished(request: Request, row: u32, id: u32, values: Chunk) -> Chunk {
+  var chunk = values;
+  for (var i = id + rolled(); i < id + 16u; i += 4u) {
+    let quad = cleaned(chunk.a);
+    if (is_drawn(request)) { adjusted[(row * PARTS * PART + i) >> 2u] = quad; }
+    chunk = moved_up(chunk, quad);
+  }
+  return chunk;
+}
+
+/** No load waits for another, nor for the logits. */
+fn count_chunk(request: Request, id: u32) -> Counts {
+  return Counts(count_quad(request, id), count_quad(request, id + 4u), count_quad(request, id + 8u), count_quad(request, id + 12u));
+}
+
 /** Four counts from `id` on; those behind the vocabulary are 0. */
 fn count_quad(request: Request, id: u32) -> vec4<u32> {
+  if (VOCAB % 4u == 0u) { return select(vec4<u32>(), counts[(request.state_row * VOCAB + min(id, VOCAB - 4u)) >> 2u], id < VOCAB); }
   if (id >= VOCAB) { return vec4<u32>(); }
   let at = request.state_row * VOCAB + id;
-  if (VOCAB % 4u == 0u) { return counts[at >> 2u]; }
   let last = vec4<u32>(VOCAB - 1u - id);
   let each = vec4<u32>(at) + min(LANES, last);
   let quad = vec4<u32>(
@@ -129,35 +175,32 @@ fn first_in(chunk: Chunk, value: f32, id: u32) -> u32 {
   return id + min(min(at.x, at.y), min(at.z, at.w));
 }
 
-/** This thread's share of Σ e^((v − top)/T) and of Σ e^(l − raw_top); and its tokens' masses into the bins, if those are asked for. */
-fn weigh(request: Request, row: u32, first: u32, thread: u32, top: f32, raw_top: f32) -> vec2<f32> {
-  let changed = is_changed(request);
-  let inverse = inverse_temperature(request);
-  let grid = bin_grid(request);
-  let top_bin = vec4<f32>(floor(top * grid));
-  let binned = is_binned(request);
-  var sum = vec4<f32>();
-  var raw_sum = vec4<f32>();
-  for (var chunk = first + 16u * thread; chunk < first + PART; chunk += 16u * THREADS) {
-    for (var id = chunk; id < chunk + 16u + rolled(); id += 4u) {
-      let raw = logit_quad(row, id);
-      var quad = raw;
-      if (changed) { quad = cleaned(adjusted[(row * PARTS * PART + id) >> 2u]); }
-      if ((request.flags & LOGPROBS) != 0u) { raw_sum += exp(raw - raw_top); }
-      if (is_weighed(request)) { sum += exp((quad - top) * inverse); }
-      if (binned) {
-        let bin = floor(quad * grid);
-        let inside = top_bin - bin < vec4<f32>(f32(BINS));
-        // 2^(fraction / 24) by its series: these masses only say where to look.
-        let x = (quad * grid - bin) * (0.6931472 / BINS_PER_OCTAVE);
-        let units = vec4<u32>((1.0 + x + 0.5 * x * x) * BIN_ONE + 0.5);
-        let at = bitcast<vec4<u32>>(vec4<i32>(bin)) & vec4<u32>(BINS - 1u);
-        if (inside.x) { atomicAdd(&pool[at.x], units.x); }
-        if (inside.y) { atomicAdd(&pool[at.y], units.y); }
-        if (inside.z) { atomicAdd(&pool[at.z], units.z); }
-        if (inside.w) { atomicAdd(&pool[at.w], units.w); }
-      }
-    }
+/** Σ e^((v − largest) · inverse) of the tokens so far, whose largest was `before`, and of one more chunk. */
+fn added(sum: f32, before: f32, largest: f32, more: Chunk, inverse: f32) -> f32 {
+  var chunk = more;
+  var quad = vec4<f32>();
+  for (var i = rolled(); i < 4u; i++) {
+    quad += exp((chunk.a - largest) * inverse);
+    chunk = moved_up(chunk, chunk.a);
   }
-  return vec2<f32>(dot(sum, vec4<f32>(1.0)), dot(raw_sum, vec4<f32>(1.0)));
+  return sum * exp((before - largest) * inverse) + dot(quad, vec4<f32>(1.0));
+}
+
+/** Each token's mass into its bin, unless that lies too far below the part's highest one. */
+fn add_to_bins(tokens: Chunk, grid: f32, top_bits: vec4<u32>) {
+  var chunk = tokens;
+  for (var i = rolled(); i < 4u; i++) {
+    let place = bin_place(chunk.a, grid);
+    chunk = moved_up(chunk, chunk.a);
+    let bits = bin_bits(place);
+    // 2^(distance / 24), at most half a bin from its middle, as a line: these masses only say where to look. Rounded as bins are.
+    let slope = BIN_ONE * 0.6931472 / BINS_PER_OCTAVE;
+    let units = bitcast<vec4<u32>>((place - bin_middle(bits)) * slope + (BIN_ONE + ROUNDER)) - vec4<u32>(0x4b400000u);
+    let at = bits & vec4<u32>(BINS - 1u);
+    let inside = top_bits - bits < vec4<u32>(BINS);
+    if (inside.x) { atomicAdd(&pool[at.x], units.x); }
+    if (inside.y) { atomicAdd(&pool[at.y], units.y); }
+    if (inside.z) { atomicAdd(&pool[at.z], units.z); }
+    if (inside.w) { atomicAdd(&pool[at.w], units.w); }
+  }
 }

@@ -58,6 +58,21 @@ gpuTest('ties at a cut are kept across parts, few or many', gpu, async (t, gpu) 
   }
 })
 
+gpuTest('where most chunks may hold kept tokens the whole row is walked, and draws are the reference\'s', gpu, async (t, gpu) => {
+  t.comment(`seed ${SEED}`)
+  const random = new SeededRandom(SEED)
+  // More than 64 chunks are many here. Two teams of threads walk; the vocabulary ends with neither a part nor a vector.
+  const [threads, vocab] = [64, 2402]
+  // So flat that bins hold too many for the list, or just few enough; one token stands out.
+  const flat = (slope: number): Float64Array => stored(Float64Array.from(random.shuffled(Array.from({ length: vocab }, (_, rank) => rank === 0 ? 5 : 2 - slope * rank))), 'f32')
+  const ways = [{ topP: 0.3 }, { topP: 0.7 }, { topP: 0.7, logitBias: [[5, 3]] }, { topP: 0.999 }, { topK: 100 }, { topK: 1000 }, { minP: 0.02 }, { temperature: 0.3, topP: 0.8 }] as const
+  const draws = [1e-5, 0.0004, 0.003].flatMap(slope => ways.flatMap(change => [1, 2, 3].map(position => ({ logits: flat(slope), params: { ...drawn, ...change, seed: random.integer(2 ** 32) }, position }))))
+  const tokens = tokensOf(await sampleRows(gpu, vocab, draws.map(({ logits, params, position }) => ({ logits, record: recordOf(params, { position }) })), { threads }))
+  // Sums of 2,402 masses that are each rounded to 2^-30, and of floats.
+  const far = draws.flatMap(({ logits, params, position }, i) => distanceOf(tokens[i] ?? NaN, logits, params, position) < 3e-6 ? [] : [{ token: tokens[i], params }])
+  t.strictSame(far, [], `all ${draws.length} tokens lie where the random number does`)
+})
+
 gpuTest('a top-p next to 1 reaches tokens too rare for the bins', gpu, async (t, gpu) => {
   t.comment(`seed ${SEED}`)
   const random = new SeededRandom(SEED)

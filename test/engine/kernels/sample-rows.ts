@@ -27,10 +27,12 @@ export interface SampleOptions {
   readonly counts?: ReadonlyArray<ArrayLike<number>>
   /** As the engine samples on this adapter: larger parts, and more threads where it is none of software. */
   readonly asEngine?: boolean
+  /** Of a workgroup, where they are not the engine's. A list is at least as long. */
+  readonly threads?: number
 }
 
 /** Both dispatches over all rows; row i owns state row i unless its record says otherwise. */
-export async function sampleRows (gpu: GpuHarness, vocab: number, rows: readonly Row[], { counts: countRows = [], asEngine = false }: SampleOptions = {}): Promise<Sampled> {
+export async function sampleRows (gpu: GpuHarness, vocab: number, rows: readonly Row[], { counts: countRows = [], asEngine = false, threads = THREADS }: SampleOptions = {}): Promise<Sampled> {
   const logitRows = rows.map(({ record }, stateRow): LogitRecord => ({ ...plainLogitRow, stateRow, ...record }))
   const allLogits = new Float32Array(rows.length * vocab)
   rows.forEach(({ logits }, row) => allLogits.set(logits, row * vocab))
@@ -54,10 +56,10 @@ export async function sampleRows (gpu: GpuHarness, vocab: number, rows: readonly
     pass.end()
     gpu.device.queue.submit([encoder.finish()])
   } else {
-    const shape = { VOCAB: vocab, PART, PARTS, ROLLED: gpu.device.capabilities.software ? 1 : 0, THREADS }
+    const shape = { VOCAB: vocab, PART, PARTS, ROLLED: gpu.device.capabilities.software ? 1 : 0, THREADS: threads }
     await gpu.run(sampleScan, { overrides: shape, buffers: { logits, step, counts, adjusted, scan }, grid: [PARTS, rows.length, 1] })
     await gpu.run(sampleChoose, {
-      overrides: { ...shape, LIST: SMALL_LIST, RESULT_WORDS },
+      overrides: { ...shape, LIST: Math.max(SMALL_LIST, threads), RESULT_WORDS },
       buffers: { logits, step, adjusted, scan, counts, sampled, results },
       grid: [rows.length, 1, 1]
     })

@@ -26,8 +26,8 @@ export function sampleParts (vocabSize: number, most = 4096): SampleParts {
  * What each part of each logit row holds: its most likely token, sums of exponentials, the maxima of 16 tokens each and, for rows
  * with top-p alone, bins of mass. Biases and penalties are applied on the way. Dispatch one workgroup per (part, row).
  *
- * Bytes: 4·rows·vocab, once from memory and once or twice more from the cache closest to a thread; a sixteenth of it is written.
- * Penalties read the counts and write `adjusted`, three times as much in all.
+ * Bytes: 4·rows·vocab, and where a workgroup's threads hold fewer than a part's chunks, the same again from the cache for top-p's bins;
+ * a sixteenth of it is written. Penalties read as many counts, and write `adjusted` where a token is drawn.
  */
 export const sampleScan = defineKernel({
   name: 'sample_scan',
@@ -40,7 +40,8 @@ export const sampleScan = defineKernel({
  * Draws a token, or scores a given one, for every logit row. Dispatch one workgroup per row, behind `sampleScan`.
  *
  * Bytes: a greedy row reads the records of its parts, a drawn one also one part; cuts and top logprobs read the maxima, and of the
- * row the chunks of 16 whose maximum lies above the cut. Only where more than `LIST` tokens must be looked at is all of it read.
+ * row the chunks of 16 whose maximum lies above the cut. Only where those are more than half of `LIST`, or the tokens to be looked at
+ * more than `LIST`, is all of it read.
  */
 export const sampleChoose = defineKernel({
   name: 'sample_choose',

@@ -306,7 +306,7 @@ fn look_into_bins(search: Search, request: Request, odds: Odds, total: f32, thre
   return Search(search.row, search.changed, top_bin - f32(last) - 0.5 - EDGE, high, grid);
 }
 
-/** The token in which the cumulative mass of kept tokens, in id order, passes random · mass; `first` where rounding left no mass. */
+/** The token in which the cumulative mass of kept tokens, in id order, passes random · mass; `first`, or its part's, where rounding left no mass. */
 fn token_at(request: Request, search: Search, kept: Kept, first: u32, thread: u32) -> u32 {
   let random = random_u32(request.seed, request.position);
   // First the part, which one thread finds to be its own.
@@ -361,7 +361,9 @@ fn token_at(request: Request, search: Search, kept: Kept, first: u32, thread: u3
     if (rest >= before && rest - before < own) {
       rest -= before;
       var id = place.x * PART + 4u * first_quad;
-      loop {
+      let last = min(place.x * PART + 4u * end_quad, VOCAB) - 1u;
+      // Masses are computed a second time, and a compiler may round them otherwise here.
+      while (id < last) {
         let mass = kept_mass(value_at(search.row, id, search.changed), kept);
         if (rest < mass) { break; }
         rest -= mass;

@@ -21,7 +21,9 @@ const BINS = 512u;
 const BINS_PER_OCTAVE = 24.0;
 const BIN_ONE = 8192.0;
 const ROUNDER = 12582912.0;       // 1.5 · 2^23: a float with a smaller number added to it ends in that number, rounded
-const FARTHEST_BIN = 2097152.0;   // what lies beyond is put here; only temperatures below 0.01 reach it
+// What lies above is put here: values over 60,000 at a temperature of 1. Bins only say where to look: what they tell wrong, there or far
+// below, costs a walk over the row.
+const FARTHEST_BIN = 2097152.0;
 
 /**
  * 0, where a loop begins that is to stay a loop where ROLLED. Added to its bound it would not do: Mesa then takes the length of an
@@ -98,9 +100,9 @@ fn logit_quad(row: u32, id: u32) -> vec4<f32> {
   return select(vec4<f32>(LOWEST), cleaned(quad), LANES <= last);
 }
 
-/** Four values: logits, or what sample_scan has made of them. */
+/** Four values: logits, or what sample_scan has made of them. Behind the row's end, none, or its last again. */
 fn value_quad(row: u32, id: u32, changed: bool) -> vec4<f32> {
-  if (changed) { return cleaned(adjusted[(row * PARTS * PART + id) >> 2u]); }
+  if (changed) { return cleaned(adjusted[(row * PARTS * PART + min(id, PARTS * PART - 4u)) >> 2u]); }
   return logit_quad(row, id);
 }
 

@@ -103,7 +103,7 @@ export interface StepResult {
   readonly scored: ReadonlyMap<SequenceId, readonly ScoredToken[]>
   /**
    * GPU time of the step if the adapter can tell, else host time from submit to result. Of steps that only decode not each is timed; those between
-   * count as long as the last of their kind that was. Seconds.
+   * count as long as the one before. Seconds.
    */
   readonly deviceSeconds: number
   /** Host time spent encoding and submitting. Seconds. */

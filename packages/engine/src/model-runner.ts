@@ -67,6 +67,7 @@ export class GpuModelRunner implements ModelRunner {
   hostTier: HostTier | undefined
   readonly #parts: RunnerParts
   readonly #recorded = new Map<string, RecordedStep>()
+  #last: RecordedStep | undefined
   readonly #readback: ReadbackRing
   readonly #timer: StepTimer
   readonly #order = new InOrder()
@@ -151,7 +152,8 @@ export class GpuModelRunner implements ModelRunner {
     let estimate = new StepEstimate()
     const recorded = packed === undefined ? undefined : this.#record(packed.shape)
     if (packed !== undefined && recorded !== undefined) {
-      isTimed = recorded.deviceTime.next()
+      isTimed = recorded.deviceTime.next(recorded === this.#last, swap === undefined && batch.moves.length === 0)
+      this.#last = recorded
       const pass = encoder.beginComputePass(isTimed ? this.#timer.passDescriptor(batch.step) : { label: 'step' })
       recorded.list.replay(pass)
       pass.end()

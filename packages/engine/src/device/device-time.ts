@@ -10,13 +10,19 @@ export class DeviceTime {
   #untilTimed = 0
   #seconds: number | undefined
 
-  /** @param alike steps of this kind differ by a few tokens of context only, so that few need to be timed */
+  /** @param alike steps of this kind that follow each other differ by a token of context, so that few need to be timed */
   constructor (alike: boolean) {
     this.#every = alike ? TIMED_EVERY : 1
   }
 
-  /** Asked once for every step that is submitted: whether it is one to be timed. */
-  next (): boolean {
+  /**
+   * Asked once for every step that is submitted: whether it is one to be timed.
+   * @param follows the step before was of this kind. Another's sequences may have quite other contexts: what they took is not remembered
+   * @param alone nothing but the pass is to be done. A pass may be stamped as begun while the device still copies
+   */
+  next (follows: boolean, alone: boolean): boolean {
+    if (!follows) this.#untilTimed = 0
+    if (!alone && this.#every > 1 && this.#seconds !== undefined) return false
     const isTimed = this.#untilTimed === 0
     this.#untilTimed = (isTimed ? this.#every : this.#untilTimed) - 1
     return isTimed

@@ -2,7 +2,7 @@ import type { GpuDevice } from './gpu-device.ts'
 
 const SLOTS = 8
 
-/** Times each step's pass on the device with two timestamps, where the adapter has them; or other commands, between two marks. */
+/** Times a step's pass on the device with two timestamps, where the adapter has them; or other commands, between two marks. */
 export class StepTimer {
   /** Bytes a step's timestamps take at the end of its readback. */
   static readonly bytes = 16

@@ -73,7 +73,7 @@ export class ServerMetrics {
   observeEngine (generation: GenerationService, registry: Registry): void {
     const registers = [registry]
     const host = new Histogram({ name: 'daybreak_step_host_seconds', help: 'Host time of one engine step: encoding and submitting.', buckets: stepBuckets, registers })
-    const device = new Histogram({ name: 'daybreak_step_device_seconds', help: 'Device time of one engine step.', buckets: stepBuckets, registers })
+    const device = new Histogram({ name: 'daybreak_step_device_seconds', help: 'Device time of one engine step; of decode steps that are alike one in eight is timed, and counts for those behind it.', buckets: stepBuckets, registers })
     const sequences = new Histogram({ name: 'daybreak_step_sequences', help: 'Sequences in one engine step.', buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512], registers })
     const restarts = new SnapshotCounter()
     new Counter({

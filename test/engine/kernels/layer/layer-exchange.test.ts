@@ -1,0 +1,47 @@
+import t from 'tap'
+import { emptySet, exchangeLayout, exchangeSet, exchangeSets } from '../../../../packages/engine/src/kernels/layer/layer-exchange.ts'
+import { layerProducts, turnsOf } from '../../../../packages/engine/src/kernels/layer/layer-shape.ts'
+import type { WholeLayerShape } from '../../../../packages/engine/src/kernels/layer/layer-shape.ts'
+
+const llama: WholeLayerShape = { hiddenSize: 2048, intermediateSize: 8192, numHeads: 32, numKVHeads: 8, headDim: 64, qkvBias: false, qkNorm: false, workgroups: 128, teams: 32, ahead: 4, subgroup: 32 }
+
+t.test('every layer of every step finds its set empty, and empties none that is still read', t => {
+  for (let layers = 2; layers <= 7; layers++) {
+    const full = new Set<number>()
+    for (let step = 0; step < 3; step++) {
+      for (let layer = 0; layer < layers; layer++) {
+        const [own, before] = [exchangeSet(layer, layers), exchangeSet((layer + layers - 1) % layers, layers)]
+        if (full.has(own)) t.fail(`step ${step}: set ${own} of layer ${layer} of ${layers} is not empty`)
+        if (own === before || own >= exchangeSets(layers)) t.fail(`layer ${layer} of ${layers} has set ${own}, the one before ${before}`)
+        full.add(own)
+        full.delete(before)
+      }
+    }
+  }
+  t.end()
+})
+
+t.test('parts of a set follow one another, and a set ends where the next may be bound', t => {
+  const { qkv, parts, logSums, attended, output, gated, words, splits } = exchangeLayout(llama)
+  t.strictSame([qkv, parts - qkv, logSums - parts, attended - logSums, output - attended, gated - output], [2, 3072, 16 * 1024, 16 * 32, 1024, 2048])
+  t.equal(splits, 16)
+  t.ok(words >= gated + 4096 && words % 64 === 0)
+  t.strictSame([...emptySet(4, 7)], [0, 7, 0xffffffff, 0xffffffff])
+  t.end()
+})
+
+t.test('every K tile of every column is multiplied once', t => {
+  const shapes = [llama, { ...llama, teams: 16, ahead: 8 }, { ...llama, hiddenSize: 4096, intermediateSize: 14_336, headDim: 128 }, { ...llama, hiddenSize: 896, intermediateSize: 4864, numHeads: 14, numKVHeads: 2, workgroups: 32 }]
+  for (const shape of shapes) {
+    for (const product of Object.values(layerProducts(shape))) {
+      const { name, k, slots, sharers, abreast, rounds, depth, ahead } = product
+      const label = `${name} of ${shape.hiddenSize}, ${shape.teams} teams`
+      t.equal(sharers * depth, k / 16, `${label}: sharers have K between them`)
+      t.equal(sharers * abreast, shape.teams, `${label}: every team has a share`)
+      t.ok(rounds * abreast >= slots && (rounds - 1) * abreast < slots, `${label}: rounds are as many as columns ask for`)
+      t.equal(turnsOf(product) * ahead, rounds * depth, `${label}: turns are whole`)
+    }
+  }
+  t.equal(layerProducts(llama).gate_up.sharers, 4, 'teams that are many for few columns share them')
+  t.end()
+})

@@ -41,6 +41,7 @@ t.test('every kind of setting can be given as a flag and as a variable', async t
     sharedAttention: undefined,
     backgroundStepTokens: undefined,
     backgroundRideTokens: 0,
+    wholeLayers: true,
     prefixCaching: true,
     debugGpu: false,
     deterministic: false

@@ -9,6 +9,8 @@ import { CommandList } from '../../packages/engine/src/kernels/command-list.ts'
 import type { Dispatch } from '../../packages/engine/src/kernels/command-list.ts'
 import type { Bindings, Kernel } from '../../packages/engine/src/kernels/define-kernel.ts'
 import type { PipelineCache } from '../../packages/engine/src/kernels/pipeline-cache.ts'
+import { WholeLayers } from '../../packages/engine/src/layers/whole-layers.ts'
+import type { WholeLayerChoice } from '../../packages/engine/src/layers/whole-layers.ts'
 import { Sampler } from '../../packages/engine/src/layers/sampler.ts'
 import { allocateWorkspace } from '../../packages/engine/src/layers/workspace.ts'
 import { decoderAllocator } from '../../packages/engine/src/models/allocate-decoder.ts'
@@ -34,8 +36,11 @@ export interface RecordingDecoder {
   readonly record: (batch: ForwardBatch) => RecordedStep
 }
 
-/** Models of any size: large buffers are not as large. Decodes that begin alike are attended together, however few they are. */
-export async function openRecordingDecoder (tap: Pick<typeof t, 'teardown'>, config: ModelConfig, assumed: AssumedCapabilities): Promise<RecordingDecoder> {
+/**
+ * Models of any size: large buffers are not as large. Decodes that begin alike are attended together, however few they are.
+ * @param whole how layers of single tokens are computed whole; undefined: they are not
+ */
+export async function openRecordingDecoder (tap: Pick<typeof t, 'teardown'>, config: ModelConfig, assumed: AssumedCapabilities, whole?: WholeLayerChoice): Promise<RecordingDecoder> {
   const device = await aDevice(tap, assumed)
   const plan = planEngine(config, { dtype: 'auto', blockSize: 16, kvCacheBytes: undefined, maxModelLen: 4096, maxSequences: 64, maxBatchedTokens: 1024, sharedAttention: true, leastSavedKeys: 0 }, device)
   const { storage, layout, attention, deterministic } = plan
@@ -47,6 +52,7 @@ export async function openRecordingDecoder (tap: Pick<typeof t, 'teardown'>, con
   const context = { device, pipelines, config, buffers, blockSize: limits.blockSize, attention, deterministic, products: {} }
   const kv = await Promise.all(config.layers.map((_, i) => device.createStorage(`kv ${i}`, 0)))
   const decoder = await Decoder.create(context, weights, { kv, rotations, experts })
+  if (whole !== undefined) decoder.wholeLayers = await WholeLayers.create(context, whole, weights.layers, { kv, rotations })
   const sampler = await Sampler.create(context, config.vocabSize)
   const packer = new StepPacker(limits, plan.stepLayout)
   return {
@@ -66,9 +72,9 @@ async function aDevice (tap: Pick<typeof t, 'teardown'>, assumed: AssumedCapabil
   const real = await GpuDevice.open({ profile: 'production', backend: 'null' })
   tap.teardown(() => real[Symbol.asyncDispose]())
   return Object.assign(Object.create(real) as GpuDevice, {
-    report: { ...real.report, name: 'nothing', subgroupMinSize: 32, subgroupMaxSize: 32 },
+    report: { ...real.report, name: 'nothing', subgroupMinSize: 32, subgroupMaxSize: 32, limits: { ...real.report.limits, maxStorageBuffersPerShaderStage: 16 } },
     capabilities: { ...real.capabilities, f16: true, subgroups: true, maxBindingBytes: 2 ** 30, maxWorkgroupBytes: 48 << 10, maxWorkgroupThreads: 1024, ...assumed },
-    createStorage: (label: string, bytes: number) => real.createStorage(label, Math.min(bytes, 4096))
+    createStorage: (label: string, bytes: number) => real.createStorage(label, label === 'exchange' ? bytes : Math.min(bytes, 4096))
   })
 }
 

@@ -64,9 +64,11 @@ const engineSchema = z.strictObject({
   backgroundRideTokens: z.int().min(0).max(65_536).default(0).meta({ placeholder: 'tokens' })
     .describe("Tokens of batches' work that ride along in every step of other requests, which takes longer for it"),
   sharedAttention: z.union([z.enum(['on', 'off']), auto]).prefault('auto').meta({ placeholder: 'on|off', allowed: 'on, off or auto' })
-    .describe('Sequences that begin alike read the keys and values of that beginning once for all of them; auto is on, but on tensor cores without --deterministic, where its kernel has not been proven on hardware yet'),
+    .describe('Sequences that begin alike read the keys and values of that beginning once for all of them; auto is on'),
   deterministic: z.boolean().default(false)
     .describe('Only kernels that give a token the same bits whoever else is in the batch; slower on tensor cores, the same elsewhere'),
+  wholeLayers: z.boolean().default(true)
+    .describe('Compute a lone sequence\'s layers by several kernels each, even where one that needs the whole GPU is measured to be faster; for GPUs that others use, too'),
   prefixCaching: z.boolean().default(true)
     .describe('Compute every prompt anew, even where its beginning is still in the KV cache'),
   debugGpu: z.boolean().default(false)

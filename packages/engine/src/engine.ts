@@ -43,6 +43,8 @@ export interface EngineOptions {
   readonly deterministic?: boolean | undefined
   /** Decodes that begin with the same blocks attend these together where that saves enough; undefined: true. */
   readonly sharedAttention?: boolean | undefined
+  /** A lone token's layers are computed by one kernel each where that is faster on this adapter; undefined: true. */
+  readonly wholeLayers?: boolean | undefined
   /**
    * A folder for what is measured about the adapter: which of several kernels is fastest for this model. Measured where it is not in
    * there yet, in some seconds. Undefined: rules decide.

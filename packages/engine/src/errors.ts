@@ -10,6 +10,7 @@ export type EngineErrorCode =
   | 'ENGINE_WEIGHT_RANGE'
   | 'ENGINE_NO_ADAPTER'
   | 'ENGINE_DEVICE_LOST'
+  | 'ENGINE_STALLED_LAYER'
   | 'ENGINE_OUT_OF_DEVICE_MEMORY'
   | 'ENGINE_INVALID_SHADER'
   | 'ENGINE_KERNEL_CONTRACT'
@@ -74,6 +75,17 @@ export class DeviceLostError extends EngineError {
   override readonly details: { readonly reason: string, readonly message: string }
   constructor (details: DeviceLostError['details']) {
     super(`the GPU device was lost (${details.reason}): ${details.message}`)
+    this.details = details
+  }
+}
+
+/** Workgroups of a layer waited for one that was not running beside them: something else keeps a part of the GPU busy. The step's results are none. */
+export class StalledLayerError extends EngineError {
+  override readonly name = 'StalledLayerError'
+  override readonly code = 'ENGINE_STALLED_LAYER'
+  override readonly details: { readonly step: number }
+  constructor (details: StalledLayerError['details']) {
+    super(`step ${details.step}: workgroups of a layer waited in vain for each other, since not all of them got a part of the GPU; start with --no-whole-layers if something else uses it`)
     this.details = details
   }
 }

@@ -7,11 +7,12 @@ import { ReadbackRing } from './device/readback.ts'
 import { StepEstimate } from './device/step-estimate.ts'
 import { profileList } from './device/pass-profiler.ts'
 import type { KernelTime } from './engine.ts'
-import { DeviceLostError, InvalidBatchError, UnsupportedModelError } from './errors.ts'
+import { DeviceLostError, InvalidBatchError, StalledLayerError, UnsupportedModelError } from './errors.ts'
 import { CommandList } from './kernels/command-list.ts'
 import type { KVStorage } from './kv-storage.ts'
 import type { KVSwap } from './kv-swap.ts'
 import type { ActivationBuffers } from './layers/activation-buffers.ts'
+import type { StallMark } from './layers/whole-layers.ts'
 import type { StepInputs, StepPacker, StepShape } from './step-inputs.ts'
 import { resultWords } from './step-inputs.ts'
 import { StepTimer } from './device/step-timer.ts'
@@ -25,13 +26,15 @@ interface RecordedStep {
   readonly list: CommandList
   readonly estimate: StepEstimate
   readonly deviceTime: DeviceTime
+  readonly stallMark: StallMark | undefined
 }
 
 /** A step on its way. */
 interface SubmittedStep {
-  /** Of its results, at the beginning of `data`; its timestamps follow, if it was timed, and those of its swaps. */
+  /** Of its results, at the beginning of `data`; its timestamps follow, if it was timed, those of its swaps, and whether a layer stalled. */
   readonly bytes: number
   readonly isTimed: boolean
+  readonly mayStall: boolean
   /** Undefined: it computes nothing. */
   readonly deviceTime: DeviceTime | undefined
   /** Comes when all that the step computes and copies has. */
@@ -48,13 +51,18 @@ export interface RunnerParts {
   readonly device: GpuDevice
   readonly limits: RunnerLimits
   readonly packer: StepPacker
-  readonly buffers: ActivationBuffers
-  readonly kv: KVStorage
+  readonly buffers: Pick<ActivationBuffers, 'step' | 'results' | 'counts'>
+  readonly kv: Pick<KVStorage, 'encodeMoves'>
   /** Undefined: batches have no swaps. */
   readonly swap?: KVSwap | undefined
   /** Records the whole forward pass of a step, sampling included. */
   readonly record: (list: CommandList, shape: StepShape) => void
+  /** What a step of this shape marks when a layer stalls; undefined: none can. */
+  readonly stallMark?: (shape: StepShape) => StallMark | undefined
 }
+
+/** Bytes that a stall's mark takes at the very end of a readback. */
+const MARK_BYTES = 8
 
 /**
  * Runs steps on one device: pack, one upload, one pass, one submit, one small readback. Steps with swaps submit these first. `execute` encodes and submits before it
@@ -77,17 +85,18 @@ export class GpuModelRunner implements ModelRunner {
     this.#parts = parts
     this.limits = parts.limits
     this.#timer = new StepTimer(parts.device)
-    this.#readback = new ReadbackRing(parts.device.device, this.#resultBytes(parts.limits.maxLogitRows) + 2 * StepTimer.bytes, MAX_IN_FLIGHT)
+    this.#readback = new ReadbackRing(parts.device.device, this.#resultBytes(parts.limits.maxLogitRows) + 2 * StepTimer.bytes + MARK_BYTES, MAX_IN_FLIGHT)
     this.#loss = new LossWatch(parts.device.lost)
   }
 
-  /** @throws InvalidBatchError, DeviceLostError */
+  /** @throws InvalidBatchError, DeviceLostError, StalledLayerError */
   async execute (batch: ForwardBatch): Promise<StepResult> {
     const submitting = this.#order.run(() => this.#swapAndSubmit(batch))
     const step = submitting instanceof Promise ? await this.#loss.orLost(submitting) : submitting
     const data = await step.data
     const problem = this.#parts.device.takeErrors()[0]
     if (problem !== undefined) throw new DeviceLostError({ reason: 'error', message: problem })
+    if (step.mayStall && new Uint32Array(data, step.bytes + 2 * StepTimer.bytes, 1)[0] !== 0) throw new StalledLayerError({ step: batch.step })
     const secondsSince = (ms: number): number => (performance.now() - ms) / 1000
     const result = {
       ...readResults(batch, new Uint32Array(data, 0, step.bytes / 4)),
@@ -111,6 +120,12 @@ export class GpuModelRunner implements ModelRunner {
     const { shape, words } = packer.pack(batch)
     device.queue.writeBuffer(buffers.step, 0, words)
     return await profileList(device, this.#record(shape).list)
+  }
+
+  /** Has steps recorded anew: what `record` does has changed. Never while steps are in flight. */
+  forgetRecorded (): void {
+    this.#recorded.clear()
+    this.#last = undefined
   }
 
   async [Symbol.asyncDispose] (): Promise<void> {
@@ -138,7 +153,7 @@ export class GpuModelRunner implements ModelRunner {
   }
 
   /** Submits all but the swaps, and has the results read. */
-  #submit (batch: ForwardBatch, packed: StepInputs | undefined, swap: KVSwap | undefined, readback: GPUBuffer): Pick<SubmittedStep, 'bytes' | 'isTimed' | 'deviceTime' | 'data'> {
+  #submit (batch: ForwardBatch, packed: StepInputs | undefined, swap: KVSwap | undefined, readback: GPUBuffer): Pick<SubmittedStep, 'bytes' | 'isTimed' | 'mayStall' | 'deviceTime' | 'data'> {
     const { device, buffers, kv } = this.#parts
     if (packed !== undefined) device.queue.writeBuffer(buffers.step, 0, packed.words)
     for (const sequence of batch.sequences) {
@@ -151,6 +166,7 @@ export class GpuModelRunner implements ModelRunner {
     let isTimed = false
     let estimate = new StepEstimate()
     const recorded = packed === undefined ? undefined : this.#record(packed.shape)
+    const mayStall = recorded?.stallMark !== undefined
     if (packed !== undefined && recorded !== undefined) {
       isTimed = recorded.deviceTime.next(recorded === this.#last, swap === undefined && batch.moves.length === 0)
       this.#last = recorded
@@ -160,6 +176,7 @@ export class GpuModelRunner implements ModelRunner {
       bytes = this.#resultBytes(packed.shape.logitRows)
       if (bytes > 0) encoder.copyBufferToBuffer(buffers.results, 0, readback, 0, bytes)
       if (isTimed) this.#timer.resolve(encoder, batch.step, readback, bytes)
+      if (recorded.stallMark !== undefined) encoder.copyBufferToBuffer(recorded.stallMark.buffer, recorded.stallMark.offset, readback, bytes + 2 * StepTimer.bytes, MARK_BYTES)
       // With swaps it takes longer than others of its shape, and they would be waited for as long.
       if (swap === undefined) estimate = recorded.estimate
     }
@@ -168,11 +185,11 @@ export class GpuModelRunner implements ModelRunner {
     const arrival = swap?.arrival(batch.swapOuts ?? [])
     // Where a step only copies, and has no timestamps, nothing that is read waits for it.
     const done = packed === undefined ? device.queue.onSubmittedWorkDone() : undefined
-    const all = this.#loss.orLost(Promise.all([this.#readback.read(readback, bytes + 2 * StepTimer.bytes, estimate), arrival, done]))
+    const all = this.#loss.orLost(Promise.all([this.#readback.read(readback, bytes + 2 * StepTimer.bytes + (mayStall ? MARK_BYTES : 0), estimate), arrival, done]))
     const data = all.then(([read]) => read)
     // Who waits for a step that was late may have heard of a loss before it was submitted.
     data.catch(() => {})
-    return { bytes, isTimed, deviceTime: recorded?.deviceTime, data }
+    return { bytes, isTimed, mayStall, deviceTime: recorded?.deviceTime, data }
   }
 
   /** What does the batch's swaps; undefined when it has none. @throws InvalidBatchError */
@@ -198,7 +215,7 @@ export class GpuModelRunner implements ModelRunner {
     if (recorded === undefined) {
       if (this.#recorded.size >= MAX_LISTS) this.#recorded.clear()
       // Tiles of prompts, by whose number they are known, may look back at any number of keys.
-      recorded = { list: new CommandList(), estimate: new StepEstimate(), deviceTime: new DeviceTime(shape.tiles === 0) }
+      recorded = { list: new CommandList(), estimate: new StepEstimate(), deviceTime: new DeviceTime(shape.tiles === 0), stallMark: this.#parts.stallMark?.(shape) }
       this.#parts.record(recorded.list, shape)
       this.#recorded.set(key, recorded)
     }

@@ -6,7 +6,7 @@ import { GpuDevice } from './device/gpu-device.ts'
 import type { DisabledFeature } from './device/gpu-device.ts'
 import type { EngineOptions, GpuEngine } from './engine.ts'
 import { planEngine } from './engine-plan.ts'
-import { WeightRangeError } from './errors.ts'
+import { StalledLayerError, WeightRangeError } from './errors.ts'
 import { PipelineCache } from './kernels/pipeline-cache.ts'
 import { KVStorage } from './kv-storage.ts'
 import { KVSwap, swapSpaceBytes } from './kv-swap.ts'
@@ -25,6 +25,7 @@ import { synthesizeDecoder } from './models/synthesize-decoder.ts'
 import { countParameters, weightFormats } from './models/tensor-list.ts'
 import { StepPacker } from './step-inputs.ts'
 import { warmUp } from './warm-up.ts'
+import { chooseWholeLayers } from './tuning/choose-whole-layers.ts'
 import { measuredProducts } from './tuning/measured-products.ts'
 import { quantizationNotes } from './weights/quantized/index.ts'
 
@@ -90,9 +91,13 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
 
   options.onProgress({ stage: 'kernels', done: 0, total: 0, detail: 'compiling kernels' })
   const context = { device, pipelines, config, buffers, products, blockSize: options.blockSize, attention: plan.attention, deterministic: plan.deterministic }
-  const decoder = await Decoder.create(context, weights, { kv: kv.layers, rotations, experts })
+  const memory = { kv: kv.layers, rotations, experts }
+  const decoder = await Decoder.create(context, weights, memory)
   const sampler = await Sampler.create(context, config.vocabSize)
   await device.queue.onSubmittedWorkDone()
+  if (options.wholeLayers !== false) {
+    decoder.wholeLayers = await chooseWholeLayers({ context, decoder, weights, memory, limits, stepLayout: plan.stepLayout, folder: options.tuningFolder, onProgress: options.onProgress })
+  }
 
   const runner = new GpuModelRunner({
     device,
@@ -104,9 +109,21 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
     record: (list, stepShape) => {
       decoder.record(list, stepShape)
       sampler.record(list, stepShape)
-    }
+    },
+    stallMark: stepShape => decoder.wholeLayers?.takes(stepShape) === true ? decoder.wholeLayers.stallMark : undefined
   })
-  await warmUp(runner, plan, (done, total) => options.onProgress({ stage: 'kernels', done, total, detail: 'warming up' }))
+  const warm = (): Promise<void> => warmUp(runner, plan, (done, total) => options.onProgress({ stage: 'kernels', done, total, detail: 'warming up' }))
+  const notes = model.source === undefined ? [] : [...quantizationNotes(model.quantization)]
+  try {
+    await warm()
+  } catch (error) {
+    if (!(error instanceof StalledLayerError)) throw error
+    // What was measured to run side by side does not today: somebody else has a part of the GPU.
+    decoder.wholeLayers = undefined
+    runner.forgetRecorded()
+    notes.push('single tokens are computed as without --whole-layers: not all of the GPU is free')
+    await warm()
+  }
   if (swap !== undefined) {
     const { numSlots, groupSize } = swap
     runner.hostTier = { numSlots, groupSize, blockSeconds: await measureBlockSeconds(runner, numSlots) }
@@ -124,7 +141,7 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
       parameters,
       weightBytes: parameters * (storage === 'f16' ? 2 : 4),
       weightFormats: model.source === undefined ? [] : weightFormats(model.source.tensors, config),
-      notes: model.source === undefined ? [] : quantizationNotes(model.quantization),
+      notes,
       kvCacheBytes: kv.bytes,
       swapSpaceBytes: swap?.bytes ?? 0,
       loadSeconds: (performance.now() - started) / 1000

@@ -213,7 +213,7 @@ function tokenWord (i: number): number {
 }
 
 /** Three digits of binary: at most a quarter more. What a grid has too much returns at once. */
-function roundedUp (count: number): number {
+export function roundedUp (count: number): number {
   const unit = 2 ** Math.max(0, Math.floor(Math.log2(Math.max(1, count))) - 2)
   return Math.ceil(count / unit) * unit
 }

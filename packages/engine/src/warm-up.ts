@@ -58,7 +58,8 @@ function loneContexts (split: EnginePlan['stepLayout']['split'], longest: number
   return contexts
 }
 
-function warmUpBatch (step: number, { numTokens, context, scored }: WarmUpStep, { blockSize, maxLogitRows }: RunnerLimits): ForwardBatch {
+/** The last tokens of a sequence that is nobody's, in the KV cache's first blocks. */
+export function warmUpBatch (step: number, { numTokens, context, scored }: WarmUpStep, { blockSize, maxLogitRows }: RunnerLimits): ForwardBatch {
   const numScores = scored ? Math.min(numTokens, maxLogitRows) - 1 : 0
   return {
     step,

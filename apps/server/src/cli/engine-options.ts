@@ -22,7 +22,8 @@ export function engineOptions (model: ModelConfig, engine: EngineConfig, source:
     maxSequences: engine.maxNumSeqs,
     maxBatchedTokens: engine.maxNumBatchedTokens ?? AUTO_BATCHED_TOKENS,
     deterministic: engine.deterministic,
-    sharedAttention: engine.sharedAttention === undefined ? undefined : engine.sharedAttention === 'on'
+    sharedAttention: engine.sharedAttention === undefined ? undefined : engine.sharedAttention === 'on',
+    wholeLayers: engine.wholeLayers
   }
 }
 

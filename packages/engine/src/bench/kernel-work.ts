@@ -94,6 +94,9 @@ const known: Readonly<Record<string, (step: StepWork) => KernelWork>> = {
   head: step => product('head', step.shape.logitRows, { x: size(step.activation), y: 4 }, step),
   'head normed': step => product('head', step.shape.logitRows, { x: 4, y: 4 }, step),
 
+  // What its workgroups hand each other stays in a cache.
+  'whole layer': step => sum([attention(step), ...(['qkv', 'output', 'gate_up', 'down'] as const).map(label => product(label, 1, { x: 0, y: 0 }, step)), moved(8 * step.config.hiddenSize)]),
+
   attention_tile: attention,
   attention_group: attention,
   attention_split: attention,
@@ -167,6 +170,10 @@ function branchNorm ({ config: { hiddenSize }, shape: { tokens } }: StepWork): K
 
 function moved (bytes: number): KernelWork {
   return { bytes, flops: 0 }
+}
+
+function sum (works: readonly KernelWork[]): KernelWork {
+  return works.reduce((all, work) => ({ bytes: all.bytes + work.bytes, flops: all.flops + work.flops }))
 }
 
 function plus (work: KernelWork, bytes: number): KernelWork {

@@ -11,6 +11,7 @@ import { createNormedLinear } from '../layers/normed-linear.ts'
 import { createBranchNorm, createFinalNorm, createInputNorm } from '../layers/norms.ts'
 import type { Recorder } from '../layers/norms.ts'
 import { createRotaryProjection } from '../layers/rotary-projection.ts'
+import type { WholeLayers } from '../layers/whole-layers.ts'
 import type { LinearWeight } from '../weights/linear-weight.ts'
 import type { CommandList } from '../kernels/command-list.ts'
 import { embedding } from '../kernels/model-kernels.ts'
@@ -69,10 +70,19 @@ export interface DecoderMemory {
  * logits depend on its own sequence alone, to the bit.
  */
 export class Decoder {
-  readonly #recorders: readonly Recorder[]
+  /** Computes the layers of single tokens where it takes them. Set it before steps are recorded. */
+  wholeLayers: WholeLayers | undefined
+  /** The last layer of a single token leaves sums in parts for the final norm, which a whole layer does not. */
+  readonly leavesParts: boolean
+  readonly #before: readonly Recorder[]
+  readonly #layers: readonly Recorder[]
+  readonly #head: Recorder
 
-  private constructor (recorders: readonly Recorder[]) {
-    this.#recorders = recorders
+  private constructor (before: readonly Recorder[], layers: readonly Recorder[], head: Recorder, leavesParts: boolean) {
+    this.#before = before
+    this.#layers = layers
+    this.#head = head
+    this.leavesParts = leavesParts
   }
 
   /** Compiles every kernel variant the model can use. */
@@ -82,7 +92,7 @@ export class Decoder {
     for (const { window } of config.layers) {
       if (!attentions.has(window)) attentions.set(window, await createAttention(context, window))
     }
-    const recorders: Recorder[] = [...await createEmbedding(context, weights.embedding)]
+    const recorders: Recorder[] = []
     let before: Linear | undefined
     for (const [i, layer] of weights.layers.entries()) {
       const attention = attentions.get(config.layers[i]?.window)
@@ -103,12 +113,14 @@ export class Decoder {
       buffers: { x: buffers.headInput, y: buffers.logits, step: buffers.step, bias: buffers.nothing },
       rows: shape => shape.logitRows
     })
-    recorders.push((list, shape) => { if (shape.logitRows > 0) head(list, shape) })
-    return new Decoder(recorders)
+    return new Decoder(await createEmbedding(context, weights.embedding), recorders, head, (before?.partsOf(1) ?? 1) > 1)
   }
 
   record (list: CommandList, shape: StepShape): void {
-    for (const record of this.#recorders) record(list, shape)
+    for (const record of this.#before) record(list, shape)
+    if (this.wholeLayers?.takes(shape) === true) this.wholeLayers.record(list)
+    else for (const record of this.#layers) record(list, shape)
+    if (shape.logitRows > 0) this.#head(list, shape)
   }
 }
 

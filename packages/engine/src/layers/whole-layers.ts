@@ -1,0 +1,149 @@
+import type { GpuDevice } from '../device/gpu-device.ts'
+import type { CommandList } from '../kernels/command-list.ts'
+import { emptySet, exchangeLayout, exchangeSet, exchangeSets, longPatience } from '../kernels/layer/layer-exchange.ts'
+import type { WholeLayerShape } from '../kernels/layer/layer-shape.ts'
+import { fitsWholeLayer, wholeLayer, wholeLayerBindings, wholeLayerBytes } from '../kernels/layer/whole-layer.ts'
+import type { Pipeline } from '../kernels/pipeline-cache.ts'
+import type { DecoderLayerWeights, DecoderMemory } from '../models/decoder.ts'
+import type { ModelConfig } from '../models/model-config.ts'
+import { roundedUp } from '../step-inputs.ts'
+import type { StepShape } from '../step-inputs.ts'
+import type { LinearWeight } from '../weights/linear-weight.ts'
+import { chooseSplit } from './attention-plan.ts'
+import type { LayerContext } from './layer-context.ts'
+
+/** How layers of single tokens are computed whole, and up to how many keys that is faster. */
+export interface WholeLayerChoice extends Pick<WholeLayerShape, 'workgroups' | 'teams' | 'ahead'> {
+  readonly mostKeys: number
+}
+
+type Grid = Pick<WholeLayerShape, 'workgroups' | 'teams' | 'ahead'>
+type Bindings = ReturnType<typeof wholeLayer>['bindings']
+interface LayerDispatch { readonly pipeline: Pipeline<Bindings>, readonly group: GPUBindGroup }
+
+/** A place in a buffer. */
+export interface StallMark { readonly buffer: GPUBuffer, readonly offset: number }
+
+/** The kernel's shape for a model; undefined where the model computes something else, or the adapter lacks what it takes. */
+export function wholeLayerShape (config: ModelConfig, { capabilities, report }: Pick<GpuDevice, 'capabilities' | 'report'>, grid: Grid): WholeLayerShape | undefined {
+  const { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, attention, norm, layers, rotaries } = config
+  const plain = norm.placement === 'before' && config.residualScale === 1 && config.activation === 'silu' && !config.mlpBias &&
+    !attention.outputBias && attention.softcap === undefined && attention.qkNorm !== 'projection' && layers.length > 1 &&
+    layers.every(({ mlp, rotary }) => mlp === 'dense' && rotary !== undefined && rotaries[rotary]?.dim === headDim)
+  const lanes = capabilities.subgroups && report.subgroupMinSize === 32 && report.subgroupMaxSize === 32
+  if (!plain || !lanes || (report.limits['maxStorageBuffersPerShaderStage'] ?? 0) < wholeLayerBindings) return undefined
+  const shape = { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, qkvBias: attention.qkvBias, qkNorm: attention.qkNorm === 'head', ...grid, subgroup: 32 }
+  const fits = fitsWholeLayer(shape) && 32 * grid.teams <= capabilities.maxWorkgroupThreads && wholeLayerBytes(shape) <= capabilities.maxWorkgroupBytes
+  return fits ? shape : undefined
+}
+
+/** Most splits that a lone token with at most so many keys has as a step's shape tells them. */
+function mostSplits ({ attention, config }: LayerContext, mostKeys: number): number {
+  const split = chooseSplit(attention, config.numKVHeads)
+  let most = 1
+  for (let keys = Math.min(mostKeys, 32); keys <= mostKeys; keys += 32) most = Math.max(most, Math.ceil(keys / split(1, keys).keys))
+  return roundedUp(most)
+}
+
+/** All layers of a decoder for steps of a single token, one dispatch each. */
+export class WholeLayers implements Disposable {
+  readonly #exchange: GPUBuffer
+  readonly #setWords: number
+  readonly #device: GpuDevice
+  readonly #dispatches: readonly LayerDispatch[]
+  readonly #workgroups: number
+  readonly #mostSplits: number
+
+  private constructor (device: GpuDevice, exchange: GPUBuffer, setWords: number, dispatches: readonly LayerDispatch[], workgroups: number, mostSplits: number) {
+    this.#device = device
+    this.#exchange = exchange
+    this.#setWords = setWords
+    this.#dispatches = dispatches
+    this.#workgroups = workgroups
+    this.#mostSplits = mostSplits
+  }
+
+  /** Undefined where the kernel does not fit the model, its weights' buffers or the adapter. */
+  static async create (context: LayerContext, choice: WholeLayerChoice, weights: readonly DecoderLayerWeights[], memory: Pick<DecoderMemory, 'kv' | 'rotations'>): Promise<WholeLayers | undefined> {
+    const { device, config } = context
+    const shape = context.deterministic ? undefined : wholeLayerShape(config, device, choice)
+    const layers = weights.map((layer, i) => layerBuffers(context, layer, i, memory))
+    if (shape === undefined || !layers.every(layer => layer !== undefined)) return undefined
+    const { words } = exchangeLayout(shape)
+    const sets = exchangeSets(layers.length)
+    const exchange = await device.createStorage('exchange', 4 * sets * words)
+    const setOf = (layer: number): GPUBufferBinding => ({ buffer: exchange, offset: 4 * words * exchangeSet(layer, layers.length), size: 4 * words })
+    const kernel = wholeLayer(shape)
+    const dispatches = await Promise.all(layers.map(async (buffers, i) => {
+      const pipeline = await context.pipelines.get(kernel, {
+        EPS: config.norm.eps,
+        SCALE: config.attention.scale,
+        BLOCK_SIZE: context.blockSize,
+        WINDOW: config.layers[i]?.window ?? 0
+      })
+      return { pipeline, group: pipeline.bind({ ...buffers, exchange: setOf(i), emptied: setOf((i + layers.length - 1) % layers.length) }) }
+    }))
+    const whole = new WholeLayers(device, exchange, words, dispatches, shape.workgroups, mostSplits(context, choice.mostKeys))
+    whole.reset(longPatience)
+    return whole
+  }
+
+  takes ({ tokens, singles, groups, splits }: StepShape): boolean {
+    return tokens === 1 && singles === 1 && groups === 0 && splits <= this.#mostSplits
+  }
+
+  record (list: CommandList): void {
+    for (const { pipeline, group } of this.#dispatches) list.dispatch('whole layer', pipeline, group, [this.#workgroups, 1, 1])
+  }
+
+  /**
+   * Empties the exchange, as it is before the first step, and takes the mark of a wait that was given up off.
+   * @param patience looks of a wait before it is given up
+   */
+  reset (patience: number): void {
+    for (let at = 0; at < this.#exchange.size; at += 4 * this.#setWords) this.#device.queue.writeBuffer(this.#exchange, at, emptySet(this.#setWords, patience))
+  }
+
+  /**
+   * Where 8 bytes lie of which the first 4 are not zero once a wait was given up: a workgroup was not running beside the others, and the
+   * results are none. In the last layer's set: each takes the mark over from the one before.
+   */
+  get stallMark (): StallMark {
+    const layers = this.#dispatches.length
+    return { buffer: this.#exchange, offset: 4 * this.#setWords * exchangeSet(layers - 1, layers) }
+  }
+
+  [Symbol.dispose] (): void {
+    this.#exchange.destroy()
+  }
+}
+
+type LayerBuffers = { readonly [K in Exclude<keyof Bindings, 'exchange' | 'emptied'>]: GPUBuffer }
+
+/** What a layer's dispatch reads and writes; undefined where a weight is in several buffers, or in another layout. */
+function layerBuffers ({ config, buffers }: LayerContext, { qkv, qkNorm, output, mlp, beforeAttention, beforeMlp }: DecoderLayerWeights, index: number, { kv, rotations }: Pick<DecoderMemory, 'kv' | 'rotations'>): LayerBuffers | undefined {
+  if (mlp.type !== 'dense' || beforeAttention === undefined || beforeMlp === undefined) return undefined
+  const keysValues = kv[index]
+  const rotation = rotations[config.layers[index]?.rotary ?? NaN]
+  const [wQKV, wOutput, wGateUp, wDown] = [qkv, output, mlp.gateUp, mlp.down].map(({ weight }) => onlyBuffer(weight))
+  if (keysValues === undefined || rotation === undefined || wQKV === undefined || wOutput === undefined || wGateUp === undefined || wDown === undefined) return undefined
+  const { step, residual: x, nothing } = buffers
+  return {
+    step,
+    x,
+    rotation,
+    kv: keysValues,
+    norm_attention: beforeAttention,
+    norm_mlp: beforeMlp,
+    bias: qkv.bias ?? nothing,
+    qk_norm: qkNorm ?? nothing,
+    w_qkv: wQKV,
+    w_output: wOutput,
+    w_gate_up: wGateUp,
+    w_down: wDown
+  }
+}
+
+function onlyBuffer ({ layout, parts }: LinearWeight): GPUBuffer | undefined {
+  return layout === 'tiled' && parts.length === 1 ? parts[0]?.buffer : undefined
+}

@@ -1,0 +1,71 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { openEngine } from '@daybreak/engine'
+import type { EngineOptions, GpuEngine } from '@daybreak/engine'
+import type { SampledToken } from '@daybreak/engine/contract'
+import { decodeBatch } from '../../../packages/engine/src/bench/bench-batches.ts'
+import { SeededRandom } from '../../fakes/seeded-random.ts'
+import { GpuHarness, gpuTest } from '../kernels/gpu-harness.ts'
+import { SequenceDriver, greedy } from './sequence-driver.ts'
+import type { DrivenRequest } from './sequence-driver.ts'
+
+const SEED = 20261127
+const opened = await GpuHarness.open()
+const gpu = 'missing' in opened || (opened.device.capabilities.subgroupMatrix && !opened.device.report.software) ? opened : { missing: `${opened.device.report.name} has no tensor cores` }
+
+const folder = mkdtempSync(join(tmpdir(), 'daybreak-whole-layers-'))
+t.teardown(() => { rmSync(folder, { recursive: true }) })
+
+/** A model with norms of queries and keys; random weights. */
+async function open (change: Partial<EngineOptions>): Promise<GpuEngine> {
+  return await openEngine({
+    model: { type: 'synthetic', shape: 'qwen3-0.6b', seed: 1 },
+    dtype: 'auto',
+    adapter: undefined,
+    debug: false,
+    blockSize: 16,
+    kvCacheBytes: 512 << 20,
+    maxModelLen: 2048,
+    maxSequences: 4,
+    maxBatchedTokens: 1024,
+    tuningFolder: folder,
+    onProgress: () => {},
+    ...change
+  })
+}
+
+gpuTest('a model that decodes alone by whole layers answers as by several kernels each, at any context', gpu, async t => {
+  t.comment(`seed ${SEED}`)
+  const random = new SeededRandom(SEED)
+  const requests = [1, 15, 60, 127, 300, 1000, 1600].map((length, i): DrivenRequest => ({
+    name: `request ${i}`,
+    prompt: Array.from({ length }, () => random.integer(100_000)),
+    maxNewTokens: 12,
+    sampling: { ...greedy, numLogprobs: 5 }
+  }))
+  const alone = { chunk: 1024, stagger: 0, inFlight: 2, seed: 1 }
+  const results = []
+  for (const wholeLayers of [true, false]) {
+    const engine = await open({ wholeLayers })
+    const kernels = await engine.profile(decodeBatch(1, 600, engine.runner.limits))
+    t.equal(kernels.some(({ label }) => label === 'whole layer'), wholeLayers, `layers are ${wholeLayers ? '' : 'not '}whole`)
+    const driver = new SequenceDriver(engine.runner)
+    const sampled: SampledToken[] = []
+    for (const request of requests) sampled.push(...(await driver.run([request], alone)).get(request.name)?.sampled ?? [])
+    results.push(sampled)
+    await engine.runner[Symbol.asyncDispose]()
+  }
+  const [whole = [], apart = []] = results
+  t.equal(whole.length, 12 * requests.length)
+  // Random weights make close calls; once two tokens differ, what follows has another context.
+  let same = 0
+  for (const [i, { token, logprob }] of whole.entries()) {
+    const other = apart[i]
+    if (i % 12 === 0 || same === i % 12) {
+      if (token === other?.token) same = i % 12 + 1
+      t.ok(Math.abs(logprob - (other?.logprob ?? NaN)) < 0.02, `token ${i % 12} of request ${Math.floor(i / 12)}: ${logprob} for ${other?.logprob}`)
+    }
+  }
+})

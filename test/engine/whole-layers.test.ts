@@ -1,0 +1,52 @@
+import t from 'tap'
+import { namedShape } from '@daybreak/engine'
+import type { ForwardBatch } from '@daybreak/engine/contract'
+import { decodeBatch, promptBatch, sharingBatch } from '../../packages/engine/src/bench/bench-batches.ts'
+import { parseModelConfig } from '../../packages/engine/src/models/parse-model-config.ts'
+import { aConfig } from './models/a-config.ts'
+import { openRecordingDecoder, softwareAdapter, tensorCores } from './recording-decoder.ts'
+
+const choice = { workgroups: 128, teams: 32, ahead: 4, mostKeys: 2048 }
+
+function labelsOf (step: { readonly dispatches: ReadonlyArray<{ readonly label: string }> }): string[] {
+  return step.dispatches.map(({ label }) => label)
+}
+
+t.test('a lone token takes one dispatch a layer', async t => {
+  const { record, limits } = await openRecordingDecoder(t, namedShape('llama-3.2-1b'), tensorCores, choice)
+  const labels = labelsOf(record(decodeBatch(1, 600, limits)))
+  t.equal(labels.filter(label => label === 'whole layer').length, 16)
+  t.strictSame([...new Set(labels)], ['embedding', 'whole layer', 'head normed', 'sample_scan', 'sample_choose'])
+  t.ok(labels.length <= 20, 'and a step few more')
+})
+
+t.test('what is no lone token, or has more keys than were faster, is computed as ever', async t => {
+  const { record, limits } = await openRecordingDecoder(t, namedShape('llama-3.2-1b'), tensorCores, choice)
+  const { record: apart } = await openRecordingDecoder(t, namedShape('llama-3.2-1b'), tensorCores)
+  const cases: ReadonlyArray<readonly [string, ForwardBatch]> = [
+    ['two tokens', decodeBatch(2, 600, limits)],
+    ['two that share a prefix', sharingBatch(2, 600, { keys: 512, degree: 2 }, limits)],
+    ['a prompt', promptBatch(40, 40, limits)],
+    ['a long context', decodeBatch(1, 4000, limits)]
+  ]
+  for (const [name, batch] of cases) t.strictSame(labelsOf(record(batch)), labelsOf(apart(batch)), name)
+  for (const context of [1, 31, 32, 33, 1024, 1025, 2047, 2048]) t.ok(labelsOf(record(decodeBatch(1, context, limits))).includes('whole layer'), `${context} keys are not too many`)
+})
+
+t.test('models with norms of queries and keys have whole layers, too', async t => {
+  const { record, limits } = await openRecordingDecoder(t, namedShape('qwen3-0.6b'), tensorCores, choice)
+  t.equal(labelsOf(record(decodeBatch(1, 600, limits))).filter(label => label === 'whole layer').length, 28)
+})
+
+for (const [name, config, adapter] of [
+  ['other norms and another activation', namedShape('gemma-3-1b'), tensorCores],
+  ['experts', namedShape('qwen3-30b-a3b'), tensorCores],
+  ['norms of whole projections', parseModelConfig(aConfig('Olmo2ForCausalLM', { hidden_size: 2048, intermediate_size: 8192, num_attention_heads: 32, head_dim: 64, max_position_embeddings: 4096 })), tensorCores],
+  ['fewer columns than workgroups', namedShape('daybreak-mini'), tensorCores],
+  ['an adapter without tiled weights', namedShape('llama-3.2-1b'), softwareAdapter]
+] as const) {
+  t.test(`${name}: no layer is computed whole`, async t => {
+    const { record, limits } = await openRecordingDecoder(t, config, adapter, choice)
+    t.notOk(labelsOf(record(decodeBatch(1, 600, limits))).includes('whole layer'))
+  })
+}

@@ -87,13 +87,16 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
   options.onProgress({ stage: 'kv-cache', done: 0, total: 0, detail: 'allocating the KV cache' })
   const kv = await KVStorage.allocate(device, { ...plan.kv, host: { freeBytes: os.freemem(), totalBytes: os.totalmem() } })
   const limits: RunnerLimits = { ...plan.limits, numKVBlocks: kv.numBlocks }
-  const swap = await KVSwap.allocate(device, kv, swapSpaceBytes(options.swapSpaceBytes, device.capabilities.software, hostBytes()))
 
   options.onProgress({ stage: 'kernels', done: 0, total: 0, detail: 'compiling kernels' })
   const context = { device, pipelines, config, buffers, products, blockSize: options.blockSize, attention: plan.attention, deterministic: plan.deterministic }
   const memory = { kv: kv.layers, rotations, experts }
-  const decoder = await Decoder.create(context, weights, memory)
-  const sampler = await Sampler.create(context, config.vocabSize)
+  // Gigabytes of host memory take the driver a second or two, in which other threads compile.
+  const [decoder, sampler, swap] = await Promise.all([
+    Decoder.create(context, weights, memory),
+    Sampler.create(context, config.vocabSize),
+    KVSwap.allocate(device, kv, swapSpaceBytes(options.swapSpaceBytes, device.capabilities.software, hostBytes()))
+  ])
   await device.queue.onSubmittedWorkDone()
   if (options.wholeLayers !== false) {
     decoder.wholeLayers = await chooseWholeLayers({ context, decoder, weights, memory, limits, stepLayout: plan.stepLayout, folder: options.tuningFolder, onProgress: options.onProgress })

@@ -28,7 +28,7 @@ const CONTEXTS = [512, 2048, 4096, 8192, 32_768]
 const SHORT_PATIENCE = 50_000
 
 /** How often everything is measured. */
-const ROUNDS = 2
+const ROUNDS = 3
 
 /** A difference that counts. */
 const FASTER = 0.99
@@ -78,7 +78,7 @@ export async function chooseWholeLayers (parts: WholeLayerParts): Promise<WholeL
   }
 }
 
-/** The fastest of the largest grids that run side by side. Everything is measured in turns, twice: a GPU that was idle is slow for a while. */
+/** The fastest of the largest grids that run side by side. Everything is measured in turns, and what took least counts: a GPU that was idle is slow for a while. */
 async function measure (parts: WholeLayerParts, grids: ReadonlyArray<readonly Grid[]>, contexts: readonly number[]): Promise<WholeLayerChoice | undefined> {
   const { context, weights, memory } = parts
   using timer = new PassTimer(context.device)

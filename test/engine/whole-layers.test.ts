@@ -27,6 +27,7 @@ t.test('what is no lone token, or has more keys than were faster, is computed as
     ['two tokens', decodeBatch(2, 600, limits)],
     ['two that share a prefix', sharingBatch(2, 600, { keys: 512, degree: 2 }, limits)],
     ['a prompt', promptBatch(40, 40, limits)],
+    ['a context beyond the longest', decodeBatch(1, 2049, limits)],
     ['a long context', decodeBatch(1, 4000, limits)]
   ]
   for (const [name, batch] of cases) t.strictSame(labelsOf(record(batch)), labelsOf(apart(batch)), name)

@@ -59,6 +59,8 @@ export interface RunnerParts {
   readonly record: (list: CommandList, shape: StepShape) => void
   /** What a step of this shape marks when a layer stalls; undefined: none can. */
   readonly stallMark?: (shape: StepShape) => StallMark | undefined
+  /** Called before a stall becomes an error. */
+  readonly onStall?: () => Promise<void>
 }
 
 /** Bytes that a stall's mark takes at the very end of a readback. */
@@ -96,7 +98,10 @@ export class GpuModelRunner implements ModelRunner {
     const data = await step.data
     const problem = this.#parts.device.takeErrors()[0]
     if (problem !== undefined) throw new DeviceLostError({ reason: 'error', message: problem })
-    if (step.mayStall && new Uint32Array(data, step.bytes + 2 * StepTimer.bytes, 1)[0] !== 0) throw new StalledLayerError({ step: batch.step })
+    if (step.mayStall && new Uint32Array(data, step.bytes + 2 * StepTimer.bytes, 1)[0] !== 0) {
+      await this.#parts.onStall?.()
+      throw new StalledLayerError({ step: batch.step })
+    }
     const secondsSince = (ms: number): number => (performance.now() - ms) / 1000
     const result = {
       ...readResults(batch, new Uint32Array(data, 0, step.bytes / 4)),
@@ -210,7 +215,7 @@ export class GpuModelRunner implements ModelRunner {
   }
 
   #record (shape: StepShape): RecordedStep {
-    const key = `${shape.tokens} ${shape.singles} ${shape.splits} ${shape.splitSubgroups} ${shape.groups} ${shape.groupSize} ${shape.tiles} ${shape.logitRows}`
+    const key = `${shape.tokens} ${shape.singles} ${shape.splits} ${shape.splitSubgroups} ${shape.groups} ${shape.groupSize} ${shape.tiles} ${shape.logitRows} ${shape.loneKeys}`
     let recorded = this.#recorded.get(key)
     if (recorded === undefined) {
       if (this.#recorded.size >= MAX_LISTS) this.#recorded.clear()

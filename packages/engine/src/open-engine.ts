@@ -25,7 +25,8 @@ import { synthesizeDecoder } from './models/synthesize-decoder.ts'
 import { countParameters, weightFormats } from './models/tensor-list.ts'
 import { StepPacker } from './step-inputs.ts'
 import { warmUp } from './warm-up.ts'
-import { chooseWholeLayers } from './tuning/choose-whole-layers.ts'
+import { longPatience, shortPatience } from './kernels/layer/layer-exchange.ts'
+import { chooseWholeLayers, forgetWholeLayers } from './tuning/choose-whole-layers.ts'
 import { measuredProducts } from './tuning/measured-products.ts'
 import { quantizationNotes } from './weights/quantized/index.ts'
 
@@ -98,8 +99,9 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
     KVSwap.allocate(device, kv, swapSpaceBytes(options.swapSpaceBytes, device.capabilities.software, hostBytes()))
   ])
   await device.queue.onSubmittedWorkDone()
+  const parts = { context, decoder, weights, memory, limits, stepLayout: plan.stepLayout, folder: options.tuningFolder, onProgress: options.onProgress }
   if (options.wholeLayers !== false) {
-    decoder.wholeLayers = await chooseWholeLayers({ context, decoder, weights, memory, limits, stepLayout: plan.stepLayout, folder: options.tuningFolder, onProgress: options.onProgress })
+    decoder.wholeLayers = await chooseWholeLayers(parts)
   }
 
   const runner = new GpuModelRunner({
@@ -113,8 +115,10 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
       decoder.record(list, stepShape)
       sampler.record(list, stepShape)
     },
+    onStall: async () => { await forgetWholeLayers(parts) },
     stallMark: stepShape => decoder.wholeLayers?.takes(stepShape) === true ? decoder.wholeLayers.stallMark : undefined
   })
+  decoder.wholeLayers?.reset(shortPatience)
   const warm = (): Promise<void> => warmUp(runner, plan, (done, total) => options.onProgress({ stage: 'kernels', done, total, detail: 'warming up' }))
   const notes = model.source === undefined ? [] : [...quantizationNotes(model.quantization)]
   try {
@@ -122,11 +126,13 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
   } catch (error) {
     if (!(error instanceof StalledLayerError)) throw error
     // What was measured to run side by side does not today: somebody else has a part of the GPU.
+    decoder.wholeLayers?.[Symbol.dispose]()
     decoder.wholeLayers = undefined
     runner.forgetRecorded()
     notes.push('single tokens are computed as without --whole-layers: not all of the GPU is free')
     await warm()
   }
+  decoder.wholeLayers?.reset(longPatience)
   if (swap !== undefined) {
     const { numSlots, groupSize } = swap
     runner.hostTier = { numSlots, groupSize, blockSeconds: await measureBlockSeconds(runner, numSlots) }

@@ -29,6 +29,8 @@ export interface StepShape {
   readonly groupSize: number
   readonly tiles: number
   readonly logitRows: number
+  /** Keys of a token that is alone in its step, rounded up; else 0. */
+  readonly loneKeys: number
 }
 
 /** A batch flattened for the GPU, and how to read its results back. */
@@ -115,7 +117,7 @@ export class StepPacker {
     }
     const { tokens, logitRows } = counts
     return {
-      shape: { tokens, singles: count, splits: roundedUp(splits), splitSubgroups: split.subgroups, groups: roundedUp(numGroups), groupSize, tiles: numTiles, logitRows },
+      shape: { tokens, singles: count, splits: roundedUp(splits), splitSubgroups: split.subgroups, groups: roundedUp(numGroups), groupSize, tiles: numTiles, logitRows, loneKeys: tokens === 1 && count === 1 ? roundedUp((sequences[0]?.startPosition ?? 0) + 1) : 0 },
       words: words.subarray(0, total)
     }
   }

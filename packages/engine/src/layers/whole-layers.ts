@@ -9,7 +9,6 @@ import type { ModelConfig } from '../models/model-config.ts'
 import { roundedUp } from '../step-inputs.ts'
 import type { StepShape } from '../step-inputs.ts'
 import type { LinearWeight } from '../weights/linear-weight.ts'
-import { chooseSplit } from './attention-plan.ts'
 import type { LayerContext } from './layer-context.ts'
 
 /** How layers of single tokens are computed whole, and up to how many keys that is faster. */
@@ -30,19 +29,12 @@ export function wholeLayerShape (config: ModelConfig, { capabilities, report }: 
   const plain = norm.placement === 'before' && config.residualScale === 1 && config.activation === 'silu' && !config.mlpBias &&
     !attention.outputBias && attention.softcap === undefined && attention.qkNorm !== 'projection' && layers.length > 1 &&
     layers.every(({ mlp, rotary }) => mlp === 'dense' && rotary !== undefined && rotaries[rotary]?.dim === headDim)
-  const lanes = capabilities.subgroups && report.subgroupMinSize === 32 && report.subgroupMaxSize === 32
+  // Direct3D's compiler may write a vector's component by writing all of it, and neighbours' with it.
+  const lanes = report.backend !== 'd3d12' && capabilities.subgroups && report.subgroupMinSize === 32 && report.subgroupMaxSize === 32
   if (!plain || !lanes || (report.limits['maxStorageBuffersPerShaderStage'] ?? 0) < wholeLayerBindings) return undefined
   const shape = { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, qkvBias: attention.qkvBias, qkNorm: attention.qkNorm === 'head', ...grid, subgroup: 32 }
   const fits = fitsWholeLayer(shape) && 32 * grid.teams <= capabilities.maxWorkgroupThreads && wholeLayerBytes(shape) <= capabilities.maxWorkgroupBytes
   return fits ? shape : undefined
-}
-
-/** Most splits that a lone token with at most so many keys has as a step's shape tells them. */
-function mostSplits ({ attention, config }: LayerContext, mostKeys: number): number {
-  const split = chooseSplit(attention, config.numKVHeads)
-  let most = 1
-  for (let keys = Math.min(mostKeys, 32); keys <= mostKeys; keys += 32) most = Math.max(most, Math.ceil(keys / split(1, keys).keys))
-  return roundedUp(most)
 }
 
 /** All layers of a decoder for steps of a single token, one dispatch each. */
@@ -52,15 +44,15 @@ export class WholeLayers implements Disposable {
   readonly #device: GpuDevice
   readonly #dispatches: readonly LayerDispatch[]
   readonly #workgroups: number
-  readonly #mostSplits: number
+  readonly #mostKeys: number
 
-  private constructor (device: GpuDevice, exchange: GPUBuffer, setWords: number, dispatches: readonly LayerDispatch[], workgroups: number, mostSplits: number) {
+  private constructor (device: GpuDevice, exchange: GPUBuffer, setWords: number, dispatches: readonly LayerDispatch[], workgroups: number, mostKeys: number) {
     this.#device = device
     this.#exchange = exchange
     this.#setWords = setWords
     this.#dispatches = dispatches
     this.#workgroups = workgroups
-    this.#mostSplits = mostSplits
+    this.#mostKeys = mostKeys
   }
 
   /** Undefined where the kernel does not fit the model, its weights' buffers or the adapter. */
@@ -74,7 +66,7 @@ export class WholeLayers implements Disposable {
     const exchange = await device.createStorage('exchange', 4 * sets * words)
     const setOf = (layer: number): GPUBufferBinding => ({ buffer: exchange, offset: 4 * words * exchangeSet(layer, layers.length), size: 4 * words })
     const kernel = wholeLayer(shape)
-    const dispatches = await Promise.all(layers.map(async (buffers, i) => {
+    const compile = async (buffers: LayerBuffers, i: number): Promise<LayerDispatch> => {
       const pipeline = await context.pipelines.get(kernel, {
         EPS: config.norm.eps,
         SCALE: config.attention.scale,
@@ -82,14 +74,18 @@ export class WholeLayers implements Disposable {
         WINDOW: config.layers[i]?.window ?? 0
       })
       return { pipeline, group: pipeline.bind({ ...buffers, exchange: setOf(i), emptied: setOf((i + layers.length - 1) % layers.length) }) }
-    }))
-    const whole = new WholeLayers(device, exchange, words, dispatches, shape.workgroups, mostSplits(context, choice.mostKeys))
+    }
+    const dispatches = await Promise.all(layers.map(compile)).catch((error: unknown) => {
+      exchange.destroy()
+      throw error
+    })
+    const whole = new WholeLayers(device, exchange, words, dispatches, shape.workgroups, roundedUp(choice.mostKeys))
     whole.reset(longPatience)
     return whole
   }
 
-  takes ({ tokens, singles, groups, splits }: StepShape): boolean {
-    return tokens === 1 && singles === 1 && groups === 0 && splits <= this.#mostSplits
+  takes ({ loneKeys, groups }: StepShape): boolean {
+    return loneKeys > 0 && loneKeys <= this.#mostKeys && groups === 0
   }
 
   record (list: CommandList): void {

@@ -2,8 +2,9 @@ import { PassTimer } from '../device/pass-timer.ts'
 import type { RunnerLimits } from '../contract.ts'
 import type { EnginePlan } from '../engine-plan.ts'
 import type { LoadProgress } from '../engine.ts'
-import { OutOfDeviceMemoryError } from '../errors.ts'
+import { InvalidShaderError, OutOfDeviceMemoryError } from '../errors.ts'
 import { CommandList } from '../kernels/command-list.ts'
+import { shortPatience } from '../kernels/layer/layer-exchange.ts'
 import type { LayerContext } from '../layers/layer-context.ts'
 import { WholeLayers, wholeLayerShape } from '../layers/whole-layers.ts'
 import type { WholeLayerChoice } from '../layers/whole-layers.ts'
@@ -11,7 +12,6 @@ import type { Decoder, DecoderMemory, DecoderWeights } from '../models/decoder.t
 import { StepPacker } from '../step-inputs.ts'
 import { warmUpBatch } from '../warm-up.ts'
 import { KeptLayers, layerKey } from './kept-layers.ts'
-import type { LayerMeasurement } from './kept-layers.ts'
 
 type Grid = Pick<WholeLayerChoice, 'workgroups' | 'teams' | 'ahead'>
 
@@ -24,8 +24,8 @@ const LOOPS = [{ teams: 32, ahead: 4 }, { teams: 32, ahead: 2 }, { teams: 16, ah
 /** Contexts at which layers are measured whole and apart. */
 const CONTEXTS = [512, 2048, 4096, 8192, 32_768]
 
-/** Looks of a wait while it is tried whether workgroups run side by side: some hundredths of a second, and a step waits a few microseconds. */
-const SHORT_PATIENCE = 50_000
+/** All of it, for the name of the file that has the answers. */
+export const whatIsTried = [WORKGROUPS, LOOPS, CONTEXTS]
 
 /** How often everything is measured. */
 const ROUNDS = 3
@@ -55,42 +55,68 @@ export interface WholeLayerParts {
  */
 export async function chooseWholeLayers (parts: WholeLayerParts): Promise<WholeLayers | undefined> {
   const { context, decoder, weights, memory, limits, folder } = parts
-  const { device, config } = context
-  const grids = WORKGROUPS.map(workgroups => LOOPS.map(loop => ({ workgroups, ...loop })).filter(grid => wholeLayerShape(config, device, grid) !== undefined))
-  const some = grids.flat()[0]
-  const shape = some === undefined ? undefined : wholeLayerShape(config, device, some)
-  if (folder === undefined || context.deterministic || decoder.leavesParts || shape === undefined) return undefined
+  const { device } = context
+  const key = keyOf(parts)
+  if (folder === undefined || context.deterministic || decoder.leavesParts || key === undefined) return undefined
   const longest = Math.min(limits.maxModelLen, limits.numKVBlocks * limits.blockSize)
   const contexts = CONTEXTS.map(keys => Math.min(keys, longest)).filter((keys, i, all) => keys !== all[i - 1])
-  const kept = new KeptLayers(folder, device.report)
-  const known = (await kept.read())[layerKey(shape)]
-  if (known !== undefined && known.measuredKeys >= (contexts.at(-1) ?? 0)) {
-    return known.choice === undefined ? undefined : await WholeLayers.create(context, known.choice, weights.layers, memory)
-  }
-  if (!device.capabilities.timestamps) return undefined
+  const measuredKeys = contexts.at(-1) ?? 1
+  const kept = new KeptLayers(folder, device.report, whatIsTried)
   try {
-    const choice = await measure(parts, grids, contexts)
-    await kept.add({ [layerKey(shape)]: { choice, measuredKeys: contexts.at(-1) ?? 1 } satisfies LayerMeasurement })
-    return choice === undefined ? undefined : await WholeLayers.create(context, choice, weights.layers, memory)
+    let known = (await kept.read())[key]
+    if (known === undefined || known.measuredKeys < measuredKeys) {
+      if (!device.capabilities.timestamps) return undefined
+      const measured = await measure(parts, gridsOf(parts), contexts)
+      // None ran: something else may have a part of the GPU today.
+      if (measured === undefined) return undefined
+      known = { ...measured, measuredKeys }
+      await kept.add({ [key]: known })
+    }
+    return known.choice === undefined ? undefined : await WholeLayers.create(context, known.choice, weights.layers, memory)
   } catch (error) {
-    if (error instanceof OutOfDeviceMemoryError) return undefined
+    // Without them a start is none the worse.
+    if (error instanceof OutOfDeviceMemoryError || error instanceof InvalidShaderError) return undefined
     throw error
   }
 }
 
+/** Has the next start do without whole layers, and those after it: their workgroups did not run side by side when it mattered. */
+export async function forgetWholeLayers (parts: Pick<WholeLayerParts, 'context' | 'folder'>): Promise<void> {
+  const key = keyOf(parts)
+  if (parts.folder === undefined || key === undefined) return
+  await new KeptLayers(parts.folder, parts.context.device.report, whatIsTried).add({ [key]: { choice: undefined, measuredKeys: Number.MAX_SAFE_INTEGER } })
+}
+
+/** By the number of their workgroups; those that the model and the adapter have room for. */
+function gridsOf ({ context: { config, device } }: Pick<WholeLayerParts, 'context'>): ReadonlyArray<readonly Grid[]> {
+  return WORKGROUPS.map(workgroups => LOOPS.map(loop => ({ workgroups, ...loop })).filter(grid => wholeLayerShape(config, device, grid) !== undefined))
+}
+
+function keyOf (parts: Pick<WholeLayerParts, 'context'>): string | undefined {
+  const { config, device } = parts.context
+  const grid = gridsOf(parts).flat()[0]
+  const shape = grid === undefined ? undefined : wholeLayerShape(config, device, grid)
+  return shape === undefined ? undefined : layerKey(shape, config)
+}
+
+/** Undefined: dispatches apart are as fast. */
+interface Measured { readonly choice: WholeLayerChoice | undefined }
+
 /** The fastest of the largest grids that run side by side. Everything is measured in turns, and what took least counts: a GPU that was idle is slow for a while. */
-async function measure (parts: WholeLayerParts, grids: ReadonlyArray<readonly Grid[]>, contexts: readonly number[]): Promise<WholeLayerChoice | undefined> {
+async function measure (parts: WholeLayerParts, grids: ReadonlyArray<readonly Grid[]>, contexts: readonly number[]): Promise<Measured | undefined> {
   const { context, weights, memory } = parts
   using timer = new PassTimer(context.device)
   for (const ofOneSize of grids) {
     const tried: Trial[] = []
     try {
-      await Promise.all(ofOneSize.map(async grid => {
+      // All of them are waited for, so that all are freed.
+      const created = await Promise.allSettled(ofOneSize.map(async grid => {
         const whole = await WholeLayers.create(context, { ...grid, mostKeys: ALL_KEYS }, weights.layers, memory)
         if (whole !== undefined) tried.push({ grid, whole, seconds: contexts.map(() => Infinity) })
       }))
+      for (const of of created) if (of.status === 'rejected') throw of.reason
       for (const { whole } of tried) {
-        whole.reset(SHORT_PATIENCE)
+        whole.reset(shortPatience)
         await time(parts, timer, whole, contexts[0] ?? 1)
       }
       const stalled = await Promise.all(tried.map(({ whole }) => isStalled(context.device, whole)))
@@ -104,7 +130,7 @@ async function measure (parts: WholeLayerParts, grids: ReadonlyArray<readonly Gr
 
 interface Trial { readonly grid: Grid, readonly whole: WholeLayers, readonly seconds: number[] }
 
-async function fastest (parts: WholeLayerParts, timer: PassTimer, tried: readonly Trial[], contexts: readonly number[]): Promise<WholeLayerChoice | undefined> {
+async function fastest (parts: WholeLayerParts, timer: PassTimer, tried: readonly Trial[], contexts: readonly number[]): Promise<Measured> {
   const apart = contexts.map(() => Infinity)
   for (let round = 0; round < ROUNDS; round++) {
     for (const [i, keys] of contexts.entries()) {
@@ -121,7 +147,7 @@ async function fastest (parts: WholeLayerParts, timer: PassTimer, tried: readonl
     const mostKeys = contexts[(slower === -1 ? contexts.length : slower) - 1]
     if (mostKeys !== undefined) choices.push({ choice: { ...grid, mostKeys }, saved: ratios.reduce((sum, ratio) => sum + Math.max(0, 1 - ratio), 0) })
   }
-  return choices.toSorted((a, b) => b.saved - a.saved)[0]?.choice
+  return { choice: choices.toSorted((a, b) => b.saved - a.saved)[0]?.choice }
 }
 
 /** Seconds of a step of one token with so many keys. */

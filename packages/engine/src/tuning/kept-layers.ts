@@ -1,8 +1,13 @@
 import { createHash } from 'node:crypto'
 import type { AdapterReport } from '../engine.ts'
+import { attentionVector } from '../kernels/attention/attention-vector.ts'
 import { wholeLayer } from '../kernels/layer/whole-layer.ts'
 import type { WholeLayerShape } from '../kernels/layer/layer-shape.ts'
+import { gemvMerged } from '../kernels/matmul/gemv-merged.ts'
+import { gemvNormed } from '../kernels/matmul/gemv-normed.ts'
+import { gemvRotary } from '../kernels/matmul/gemv-rotary.ts'
 import type { WholeLayerChoice } from '../layers/whole-layers.ts'
+import type { ModelConfig } from '../models/model-config.ts'
 import { kernelsFingerprint } from './kernels-fingerprint.ts'
 import { KeptTable } from './kept-table.ts'
 
@@ -16,21 +21,34 @@ export interface LayerMeasurement {
 
 /** What whole layers were measured to be, by `layerKey`. */
 export class KeptLayers extends KeptTable<LayerMeasurement> {
-  /** @param folder where such files are kept */
-  constructor (folder: string, adapter: Pick<AdapterReport, 'name' | 'driver'>) {
-    super(folder, 'layers', adapter, layersFingerprint(), parseLayerTable)
+  /**
+   * @param folder where such files are kept
+   * @param tried what is tried on an adapter
+   */
+  constructor (folder: string, adapter: Pick<AdapterReport, 'name' | 'driver'>, tried: readonly unknown[]) {
+    super(folder, 'layers', adapter, layersFingerprint(tried), parseLayerTable)
   }
 }
 
-/** A layer's sizes, which are all that its speed depends on. */
-export function layerKey ({ hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, qkvBias, qkNorm }: WholeLayerShape): string {
-  return `${hiddenSize} x ${intermediateSize}, heads ${numHeads}/${numKVHeads} of ${headDim}${qkvBias ? ', bias' : ''}${qkNorm ? ', norms' : ''}`
+/** All that decides whether a model's whole layers are faster: their sizes and windows, and what else there is in a step. */
+export function layerKey ({ hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, qkvBias, qkNorm }: WholeLayerShape, { layers, vocabSize }: Pick<ModelConfig, 'layers' | 'vocabSize'>): string {
+  const windows = layers.flatMap(({ window }) => window === undefined ? [] : [window])
+  return `${layers.length} of ${hiddenSize} x ${intermediateSize}, heads ${numHeads}/${numKVHeads} of ${headDim}${qkvBias ? ', bias' : ''}${qkNorm ? ', norms' : ''}` +
+    `${windows.length === 0 ? '' : `, ${windows.length} windows of ${Math.min(...windows)}`}, vocabulary of ${vocabSize}`
 }
 
-/** Another text of the kernel, or of those that it was compared with, makes another fingerprint. */
-function layersFingerprint (): string {
-  const shape = { hiddenSize: 2048, intermediateSize: 8192, numHeads: 32, numKVHeads: 8, headDim: 64, qkvBias: true, qkNorm: true, workgroups: 128, teams: 32, ahead: 4, subgroup: 32 }
-  return createHash('sha256').update(JSON.stringify([wholeLayer(shape).wgsl, kernelsFingerprint()])).digest('hex').slice(0, 12)
+/** Another text of the kernel, of those that it was compared with, or another list of what is tried makes another fingerprint. */
+function layersFingerprint (tried: readonly unknown[]): string {
+  const llama = { hiddenSize: 2048, intermediateSize: 8192, numHeads: 32, numKVHeads: 8, headDim: 64, qkvBias: true, qkNorm: true, workgroups: 128, teams: 32, ahead: 4, subgroup: 32 }
+  // Columns in several rounds, and none of the options.
+  const large = { ...llama, hiddenSize: 4096, intermediateSize: 14_336, headDim: 128, qkvBias: false, qkNorm: false }
+  const loop = { splits: 8, ahead: 4, k: 2048, subgroup: 32 } as const
+  const apart = [
+    gemvRotary(loop), gemvMerged({ ...loop, epilogue: 'residual' }), gemvNormed({ ...loop, epilogue: 'silu-gate' }),
+    attentionVector({ headDim: 64, group: 4, subgroups: 8, capped: false, subgroup: 32 })
+  ]
+  const texts = [wholeLayer(llama), wholeLayer(large), ...apart].map(({ wgsl }) => wgsl)
+  return createHash('sha256').update(JSON.stringify([tried, texts, kernelsFingerprint()])).digest('hex').slice(0, 12)
 }
 
 /** A table from a file that somebody may have changed: what is no measurement is left out, and measured again. */

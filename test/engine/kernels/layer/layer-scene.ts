@@ -15,6 +15,8 @@ import type { GpuHarness } from '../gpu-harness.ts'
 import { inLayout } from '../weight-order.ts'
 
 const [BLOCK_SIZE, EPS] = [16, 1e-5]
+/** Enough for a busy machine, whose threads take turns. */
+const PATIENCE = 2 ** 27
 
 /** A layer's random weights, and the sets that its tokens take in turns as two layers would. */
 export interface LayerScene {
@@ -38,7 +40,7 @@ export async function layerScene (gpu: GpuHarness, random: SeededRandom, shape: 
   const cacheShape = { numBlocks, blockSize: BLOCK_SIZE, numKVHeads, headDim }
   const table = random.shuffled(Array.from({ length: numBlocks }, (_, block) => block))
   const { words } = exchangeLayout(shape)
-  const exchange = await gpu.upload([...emptySet(words, 2 ** 31), ...emptySet(words, 2 ** 31)], 'u32')
+  const exchange = await gpu.upload([...emptySet(words, PATIENCE), ...emptySet(words, PATIENCE)], 'u32')
   const upload = async (values: Float64Array, k: number): Promise<GPUBuffer> => await gpu.upload(inLayout(values, k, 'tiled'), 'f16')
   const fixed = {
     norm_attention: await gpu.upload(norms.attention, 'f32'),

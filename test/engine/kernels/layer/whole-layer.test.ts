@@ -59,7 +59,10 @@ t.test('the kernel of every named model is valid WGSL and fits what adapters hav
 t.test('shapes that the kernel cannot be written for are refused', t => {
   const [shape] = alone
   if (shape === undefined) throw new TypeError('no shape')
-  t.notOk(fitsWholeLayer({ ...shape, headDim: 96 }), 'heads of 96')
+  t.ok(fitsWholeLayer(shape))
+  for (const headDim of [4, 16, 96]) t.notOk(fitsWholeLayer({ ...shape, headDim }), `heads of ${headDim}`)
+  t.notOk(fitsWholeLayer({ ...shape, hiddenSize: 1000 }), 'rows that are no whole tiles')
+  t.notOk(fitsWholeLayer({ ...shape, intermediateSize: 2732 }), 'columns that are none')
   t.notOk(fitsWholeLayer({ ...shape, workgroups: 16 }), 'more workgroups than columns of the gate')
   t.notOk(fitsWholeLayer({ ...shape, numKVHeads: 2 }), 'fewer workgroups than KV heads')
   t.end()

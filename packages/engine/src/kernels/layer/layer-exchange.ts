@@ -6,8 +6,11 @@ const HEADER = 2
 /** A set begins where a binding may. */
 const SET_ALIGNMENT = 64
 
-/** Looks of a wait before it is given up, some seconds on any device. */
-export const longPatience = 4_000_000
+/** Looks of a wait before it is given up: about a second, since a look takes 0.7 us, and a step's waits are over in a few. */
+export const longPatience = 1_000_000
+
+/** The same while it is tried whether workgroups run side by side. */
+export const shortPatience = 50_000
 
 /**
  * Where a layer's workgroups leave for each other what they computed, in words from the beginning of its set.

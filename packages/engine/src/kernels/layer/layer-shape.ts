@@ -65,6 +65,6 @@ function dealt (tiles: number, slots: number, { teams, ahead: most }: WholeLayer
   while (sharers > 1 && (tiles % sharers !== 0 || slots % abreastOf(sharers / 2) === 0)) sharers /= 2
   const depth = tiles / sharers
   let ahead = Math.min(most, depth)
-  while (depth % ahead !== 0) ahead--
+  while (ahead > 1 && depth % ahead !== 0) ahead--
   return { sharers, abreast: abreastOf(sharers), rounds: Math.ceil(slots / abreastOf(sharers)), depth, ahead }
 }

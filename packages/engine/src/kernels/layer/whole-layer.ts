@@ -43,11 +43,12 @@ export function wholeLayerBytes (shape: WholeLayerShape): number {
   return arrays.reduce((sum, bytes) => sum + Math.ceil(bytes / 16) * 16, 0)
 }
 
-/** True where the kernel can be written for a shape at all; sizes that are not tiled have been refused before. */
+/** True where the kernel can be written for a shape at all. */
 export function fitsWholeLayer (shape: WholeLayerShape): boolean {
-  const { numKVHeads, headDim, workgroups, teams, subgroup, intermediateSize } = shape
+  const { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, workgroups, teams, subgroup } = shape
+  if ([hiddenSize, intermediateSize, numHeads * headDim, numKVHeads * headDim].some(size => size % 16 !== 0)) return false
   const { group, keys, sharers } = layerAttention(shape)
-  return Math.log2(headDim / 32) % 1 === 0 && workgroups >= numKVHeads && sharers >= 1 && keys % subgroup === 0 &&
+  return headDim >= 32 && Math.log2(headDim / 32) % 1 === 0 && workgroups >= numKVHeads && sharers >= 1 && keys % subgroup === 0 &&
     // Every workgroup has a column of the gate, so that none is still reading the residual stream when another writes it.
     intermediateSize / 16 >= workgroups && (group + 1) * subgroup <= 32 * teams && headDim / 8 <= subgroup
 }

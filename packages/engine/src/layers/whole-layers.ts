@@ -4,7 +4,7 @@ import { emptySet, exchangeLayout, exchangeSet, exchangeSets, longPatience } fro
 import type { WholeLayerShape } from '../kernels/layer/layer-shape.ts'
 import { fitsWholeLayer, wholeLayer, wholeLayerBindings, wholeLayerBytes } from '../kernels/layer/whole-layer.ts'
 import type { Pipeline } from '../kernels/pipeline-cache.ts'
-import type { DecoderLayerWeights, DecoderMemory } from '../models/decoder.ts'
+import type { DecoderLayerWeights, DecoderMemory } from '../models/decoder-weights.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import { roundedUp } from '../step-inputs.ts'
 import type { StepShape } from '../step-inputs.ts'

@@ -2,8 +2,6 @@ import { createAttention } from '../layers/attention.ts'
 import { createMergedOutput } from '../layers/attention-output.ts'
 import type { BindAttention } from '../layers/attention.ts'
 import { ExpertMlp } from '../layers/expert-mlp.ts'
-import type { ExpertMlpWeights } from '../layers/expert-mlp.ts'
-import type { ExpertBuffers } from '../layers/expert-buffers.ts'
 import type { LayerContext } from '../layers/layer-context.ts'
 import { Linear } from '../layers/linear.ts'
 import type { LinearBuffers, LinearOptions } from '../layers/linear.ts'
@@ -18,51 +16,8 @@ import { embedding } from '../kernels/model-kernels.ts'
 import { layoutNumber } from '../kernels/matmul/weight-layout.ts'
 import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import type { StepShape } from '../step-inputs.ts'
+import type { DecoderLayerWeights, DecoderMemory, DecoderWeights, ProjectionWeights } from './decoder-weights.ts'
 import { expertConfig } from './expert-layer.ts'
-
-/** A projection's weight and bias on the device. */
-export interface ProjectionWeights { readonly weight: LinearWeight, readonly bias: GPUBuffer | undefined }
-
-export type MlpWeights =
-  | {
-    readonly type: 'dense'
-    /** Gate and up projections as one gated weight. */
-    readonly gateUp: ProjectionWeights
-    readonly down: ProjectionWeights
-  }
-  | { readonly type: 'experts' } & ExpertMlpWeights
-
-/** One decoder layer's weights on the device. */
-export interface DecoderLayerWeights {
-  readonly beforeAttention: GPUBuffer | undefined
-  /** q, k and v projections stacked by rows. */
-  readonly qkv: ProjectionWeights
-  /** Queries' norm, then keys'. */
-  readonly qkNorm: GPUBuffer | undefined
-  readonly output: ProjectionWeights
-  readonly afterAttention: GPUBuffer | undefined
-  readonly beforeMlp: GPUBuffer | undefined
-  readonly mlp: MlpWeights
-  readonly afterMlp: GPUBuffer | undefined
-}
-
-export interface DecoderWeights {
-  readonly embedding: LinearWeight
-  readonly layers: readonly DecoderLayerWeights[]
-  readonly finalNorm: GPUBuffer
-  /** The same object as `embedding` when the two are tied. */
-  readonly head: LinearWeight
-}
-
-/** What a decoder's layers read and write beside the activations. */
-export interface DecoderMemory {
-  /** One buffer per layer. */
-  readonly kv: readonly GPUBuffer[]
-  /** Angles, one table per entry of the configuration's `rotaries`. */
-  readonly rotations: readonly GPUBuffer[]
-  /** Present when a layer has experts. */
-  readonly experts: ExpertBuffers | undefined
-}
 
 /**
  * A decoder-only transformer as a list of dispatches, then the head for the rows that need logits. All families are this one, told

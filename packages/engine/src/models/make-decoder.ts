@@ -1,6 +1,6 @@
 import type { ExpertWeights } from '../weights/expert-weights.ts'
 import type { LinearWeight } from '../weights/linear-weight.ts'
-import type { DecoderLayerWeights, DecoderWeights, MlpWeights, ProjectionWeights } from './decoder.ts'
+import type { DecoderLayerWeights, DecoderWeights, MlpWeights, ProjectionWeights } from './decoder-weights.ts'
 import { decoderTensors } from './decoder-tensors.ts'
 import type { LayerTensors, MlpTensors, ProjectionTensors, TensorSpec } from './decoder-tensors.ts'
 import type { ModelConfig } from './model-config.ts'

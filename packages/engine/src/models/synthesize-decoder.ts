@@ -1,6 +1,6 @@
 import { fillWithRandom } from '../weights/random-values.ts'
 import { decoderAllocator } from './allocate-decoder.ts'
-import type { DecoderWeights } from './decoder.ts'
+import type { DecoderWeights } from './decoder-weights.ts'
 import type { WeightTarget } from './load-decoder.ts'
 import { makeDecoder } from './make-decoder.ts'
 import type { ModelConfig } from './model-config.ts'

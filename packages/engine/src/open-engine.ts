@@ -104,6 +104,8 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
     decoder.wholeLayers = await chooseWholeLayers(parts)
   }
 
+  // A stall before is of today; one in the middle of an answer is learnt from.
+  let isWarm = false
   const runner = new GpuModelRunner({
     device,
     limits,
@@ -115,7 +117,7 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
       decoder.record(list, stepShape)
       sampler.record(list, stepShape)
     },
-    onStall: async () => { await forgetWholeLayers(parts) },
+    onStall: async () => { if (isWarm) await forgetWholeLayers(parts) },
     stallMark: stepShape => decoder.wholeLayers?.takes(stepShape) === true ? decoder.wholeLayers.stallMark : undefined
   })
   decoder.wholeLayers?.reset(shortPatience)
@@ -129,10 +131,11 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
     decoder.wholeLayers?.[Symbol.dispose]()
     decoder.wholeLayers = undefined
     runner.forgetRecorded()
-    notes.push('single tokens are computed as without --whole-layers: not all of the GPU is free')
+    notes.push('single tokens are computed as with --no-whole-layers: not all of the GPU is free')
     await warm()
   }
   decoder.wholeLayers?.reset(longPatience)
+  isWarm = true
   if (swap !== undefined) {
     const { numSlots, groupSize } = swap
     runner.hostTier = { numSlots, groupSize, blockSeconds: await measureBlockSeconds(runner, numSlots) }

@@ -20,9 +20,9 @@ import { StepPacker } from '../../packages/engine/src/step-inputs.ts'
 import type { StepShape } from '../../packages/engine/src/step-inputs.ts'
 
 /** An adapter's, as far as they choose kernels. */
-export type AssumedCapabilities = Pick<DeviceCapabilities, 'subgroupMatrix' | 'software'>
+export type AssumedCapabilities = Pick<DeviceCapabilities, 'subgroupMatrix' | 'narrowMatrix' | 'software'>
 
-export const tensorCores: AssumedCapabilities = { subgroupMatrix: true, software: false }
+export const tensorCores: AssumedCapabilities = { subgroupMatrix: true, narrowMatrix: true, software: false }
 export const softwareAdapter: AssumedCapabilities = { subgroupMatrix: false, software: true }
 
 /** A step that nobody runs. */
@@ -40,7 +40,7 @@ export interface RecordingDecoder {
  * Models of any size: large buffers are not as large. Decodes that begin alike are attended together, however few they are.
  * @param whole how layers of single tokens are computed whole; undefined: they are not
  */
-export async function openRecordingDecoder (tap: Pick<typeof t, 'teardown'>, config: ModelConfig, assumed: AssumedCapabilities, whole?: WholeLayerChoice): Promise<RecordingDecoder> {
+export async function openRecordingDecoder (tap: Pick<typeof t, 'teardown'>, config: ModelConfig, assumed: AssumedCapabilities, whole?: readonly WholeLayerChoice[]): Promise<RecordingDecoder> {
   const device = await aDevice(tap, assumed)
   const plan = planEngine(config, { dtype: 'auto', blockSize: 16, kvCacheBytes: undefined, maxModelLen: 4096, maxSequences: 64, maxBatchedTokens: 1024, sharedAttention: true, leastSavedKeys: 0 }, device)
   const { storage, layout, attention, deterministic } = plan
@@ -74,7 +74,7 @@ async function aDevice (tap: Pick<typeof t, 'teardown'>, assumed: AssumedCapabil
   return Object.assign(Object.create(real) as GpuDevice, {
     report: { ...real.report, name: 'nothing', subgroupMinSize: 32, subgroupMaxSize: 32, limits: { ...real.report.limits, maxStorageBuffersPerShaderStage: 16 } },
     capabilities: { ...real.capabilities, f16: true, subgroups: true, maxBindingBytes: 2 ** 30, maxWorkgroupBytes: 48 << 10, maxWorkgroupThreads: 1024, ...assumed },
-    createStorage: (label: string, bytes: number) => real.createStorage(label, label === 'exchange' ? bytes : Math.min(bytes, 4096))
+    createStorage: (label: string, bytes: number) => real.createStorage(label, label === 'exchange' || label === 'residual' ? bytes : Math.min(bytes, 4096))
   })
 }
 

@@ -44,7 +44,7 @@ function anyLayers (config: ModelConfig): ModelConfig {
 
 async function warmUpBatches ({ plan }: Pick<RecordingDecoder, 'plan'>, limits: RunnerLimits): Promise<readonly ForwardBatch[]> {
   const runner = new BatchKeeper(limits)
-  await warmUp(runner, plan, () => {})
+  await warmUp(runner, plan, [], () => {})
   return runner.batches
 }
 
@@ -76,7 +76,7 @@ t.test('row counts on both sides of every matrix kernel run in order, with as ma
   const decoder = await openRecordingDecoder(t, anyLayers(models[0][1]), softwareAdapter)
   const runner = new BatchKeeper({ ...decoder.limits, maxLogitRows: 96 })
   const progress: string[] = []
-  await warmUp(runner, decoder.plan, (done, total) => { progress.push(`${done}/${total}`) })
+  await warmUp(runner, decoder.plan, [], (done, total) => { progress.push(`${done}/${total}`) })
   t.same(runner.batches.map(({ sequences }) => sequences[0]?.tokens?.length), [1, 2, 3, 5, 9, 17, 33, 65, 129])
   t.same(runner.batches.map(({ sequences }) => sequences[0]?.scoreTargets?.length ?? 0), [0, 1, 2, 4, 8, 16, 32, 64, 95])
   t.same(runner.batches.map(({ step }) => step), [0, 1, 2, 3, 4, 5, 6, 7, 8])
@@ -92,6 +92,23 @@ t.test('on tensor cores a lone token is also decoded where its attention is cut 
   t.ok(labels.some(step => step.includes('output merged')))
   t.ok(labels.some(step => step.includes('attention_merge')))
   t.ok(labels.every(step => step.includes('head normed')))
+})
+
+t.test('sequences whose steps have kernels of their own decode together once, as far as there is room', async t => {
+  const grid = { workgroups: 128, teams: 32, ahead: 4, mostKeys: 4096 }
+  const { record, plan, limits } = await openRecordingDecoder(t, anyLayers(namedShape('llama-3.2-1b')), tensorCores, [{ rows: 1, ...grid }, { rows: 2, ...grid }, { rows: 8, ...grid, ahead: 2 }])
+  const warmed = async (changed: Partial<RunnerLimits>): Promise<readonly ForwardBatch[]> => {
+    const runner = new BatchKeeper({ ...limits, ...changed })
+    await warmUp(runner, plan, [1, 2, 8], () => {})
+    return runner.batches
+  }
+  const counts = async (changed: Partial<RunnerLimits>): Promise<number> => Math.max(...(await warmed(changed)).map(({ sequences }) => sequences.length))
+  const all = await warmed({})
+  t.strictSame(all.map(({ step }) => step), all.map((_, step) => step))
+  const warm = pipelines(all.map(record))
+  const cold = [1, 2, 5, 8].flatMap(count => [...pipelines([record(decodeBatch(count, 600, limits))])]).filter(pipeline => !warm.has(pipeline))
+  t.strictSame(cold.map(({ label }) => label), [])
+  t.strictSame([await counts({ maxSequences: 7 }), await counts({ maxBatchedTokens: 1 }), await counts({ numKVBlocks: 8 })], [2, 1, 8])
 })
 
 t.test('an engine with tiny limits is kept within them', async t => {

@@ -6,7 +6,8 @@ import { parseModelConfig } from '../../packages/engine/src/models/parse-model-c
 import { aConfig } from './models/a-config.ts'
 import { openRecordingDecoder, softwareAdapter, tensorCores } from './recording-decoder.ts'
 
-const choice = { workgroups: 128, teams: 32, ahead: 4, mostKeys: 2048 }
+const choice = [{ rows: 1, workgroups: 128, teams: 32, ahead: 4, mostKeys: 2048 }]
+const several = [...choice, { rows: 2, workgroups: 128, teams: 32, ahead: 4, mostKeys: 1024 }, { rows: 8, workgroups: 128, teams: 32, ahead: 2, mostKeys: 640 }]
 
 function labelsOf (step: { readonly dispatches: ReadonlyArray<{ readonly label: string }> }): string[] {
   return step.dispatches.map(({ label }) => label)
@@ -32,6 +33,31 @@ t.test('what is no lone token, or has more keys than were faster, is computed as
   ]
   for (const [name, batch] of cases) t.strictSame(labelsOf(record(batch)), labelsOf(apart(batch)), name)
   for (const context of [1, 31, 32, 33, 1024, 1025, 2047, 2048]) t.ok(labelsOf(record(decodeBatch(1, context, limits))).includes('whole layer'), `${context} keys are not too many`)
+})
+
+t.test('so do single tokens of a few sequences, as far as that was faster for as many', async t => {
+  const { record, limits } = await openRecordingDecoder(t, namedShape('llama-3.2-1b'), tensorCores, several)
+  const { record: apart } = await openRecordingDecoder(t, namedShape('llama-3.2-1b'), tensorCores)
+  const isWhole = (batch: ForwardBatch): boolean => labelsOf(record(batch)).includes('whole layer')
+  for (const [count, keys] of [[1, 2048], [2, 1024], [3, 640], [8, 640]] as const) t.ok(isWhole(decodeBatch(count, keys, limits)), `${count} with ${keys} keys`)
+  const cases: ReadonlyArray<readonly [string, ForwardBatch]> = [
+    ['two with more keys', decodeBatch(2, 1025, limits)],
+    ['eight with more keys', decodeBatch(8, 641, limits)],
+    ['nine', decodeBatch(9, 100, limits)],
+    ['four that share a prefix', sharingBatch(4, 600, { keys: 512, degree: 4 }, limits)],
+    ['a prompt of eight tokens', promptBatch(8, 8, limits)]
+  ]
+  for (const [name, batch] of cases) t.strictSame(labelsOf(record(batch)), labelsOf(apart(batch)), name)
+  const { dispatches } = record(decodeBatch(8, 600, limits))
+  t.notOk(labelsOf({ dispatches }).some(label => label.endsWith('summed')), 'the final norm looks for no sums in parts, which whole layers do not leave')
+  const rows = ({ dispatches }: { readonly dispatches: ReadonlyArray<{ readonly pipeline: GPUComputePipeline }> }): string | undefined =>
+    dispatches.flatMap(({ pipeline }) => /whole_layer_.*_(r\d+)/.exec(pipeline.label)?.[1] ?? [])[0]
+  t.strictSame([1, 2, 3, 8].map(count => rows(record(decodeBatch(count, 600, limits)))), ['r1', 'r2', 'r8', 'r8'])
+})
+
+t.test('without matrices for eight rows two sequences still have whole layers', async t => {
+  const { record, limits } = await openRecordingDecoder(t, namedShape('llama-3.2-1b'), { ...tensorCores, narrowMatrix: false }, several)
+  t.strictSame([1, 2, 3].map(count => labelsOf(record(decodeBatch(count, 600, limits))).includes('whole layer')), [true, true, false])
 })
 
 t.test('models with norms of queries and keys have whole layers, too', async t => {

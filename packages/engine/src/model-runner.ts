@@ -12,7 +12,7 @@ import { CommandList } from './kernels/command-list.ts'
 import type { KVStorage } from './kv-storage.ts'
 import type { KVSwap } from './kv-swap.ts'
 import type { ActivationBuffers } from './layers/activation-buffers.ts'
-import type { StallMark } from './layers/whole-layers.ts'
+import type { StallMark } from './layers/whole-layer-steps.ts'
 import type { StepInputs, StepPacker, StepShape } from './step-inputs.ts'
 import { resultWords } from './step-inputs.ts'
 import { StepTimer } from './device/step-timer.ts'
@@ -215,7 +215,7 @@ export class GpuModelRunner implements ModelRunner {
   }
 
   #record (shape: StepShape): RecordedStep {
-    const key = `${shape.tokens} ${shape.singles} ${shape.splits} ${shape.splitSubgroups} ${shape.groups} ${shape.groupSize} ${shape.tiles} ${shape.logitRows} ${shape.loneKeys}`
+    const key = `${shape.tokens} ${shape.singles} ${shape.splits} ${shape.splitSubgroups} ${shape.groups} ${shape.groupSize} ${shape.tiles} ${shape.logitRows} ${shape.fewKeys}`
     let recorded = this.#recorded.get(key)
     if (recorded === undefined) {
       if (this.#recorded.size >= MAX_LISTS) this.#recorded.clear()

@@ -118,10 +118,10 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
       sampler.record(list, stepShape)
     },
     onStall: async () => { if (isWarm) await forgetWholeLayers(parts) },
-    stallMark: stepShape => decoder.wholeLayers?.takes(stepShape) === true ? decoder.wholeLayers.stallMark : undefined
+    stallMark: stepShape => decoder.wholeLayers?.stallMark(stepShape)
   })
   decoder.wholeLayers?.reset(shortPatience)
-  const warm = (): Promise<void> => warmUp(runner, plan, (done, total) => options.onProgress({ stage: 'kernels', done, total, detail: 'warming up' }))
+  const warm = (): Promise<void> => warmUp(runner, plan, decoder.wholeLayers?.rows ?? [], (done, total) => options.onProgress({ stage: 'kernels', done, total, detail: 'warming up' }))
   const notes = model.source === undefined ? [] : [...quantizationNotes(model.quantization)]
   try {
     await warm()

@@ -7,6 +7,9 @@ import type { RowGroup, SingleLayout, SingleRow } from './single-rows.ts'
 /** A result row on the GPU: token, its logprob, two spare words, then (token, logprob) pairs. */
 export const resultWords = 4 + 2 * maxTopLogprobs
 
+/** Single tokens whose layers may be computed whole, at most. */
+export const fewRows = 8
+
 const HEADER_VECTORS = 3
 /** A token record and, while there are single rows, one of those in two vectors. */
 const PLACE_VECTORS = 3
@@ -29,8 +32,8 @@ export interface StepShape {
   readonly groupSize: number
   readonly tiles: number
   readonly logitRows: number
-  /** Keys of a token that is alone in its step, rounded up; else 0. */
-  readonly loneKeys: number
+  /** Most keys of a sequence where the step is a single token of each of a few, rounded up; else 0. */
+  readonly fewKeys: number
 }
 
 /** A batch flattened for the GPU, and how to read its results back. */
@@ -117,7 +120,7 @@ export class StepPacker {
     }
     const { tokens, logitRows } = counts
     return {
-      shape: { tokens, singles: count, splits: roundedUp(splits), splitSubgroups: split.subgroups, groups: roundedUp(numGroups), groupSize, tiles: numTiles, logitRows, loneKeys: tokens === 1 && count === 1 ? roundedUp((sequences[0]?.startPosition ?? 0) + 1) : 0 },
+      shape: { tokens, singles: count, splits: roundedUp(splits), splitSubgroups: split.subgroups, groups: roundedUp(numGroups), groupSize, tiles: numTiles, logitRows, fewKeys: count === tokens && tokens <= fewRows ? roundedUp(sequences.reduce((most, { startPosition }) => Math.max(most, startPosition + 1), 0)) : 0 },
       words: words.subarray(0, total)
     }
   }

@@ -1,5 +1,6 @@
 import { blockId, sequenceId } from '@daybreak/kvcache'
 import type { ForwardBatch, ModelRunner, RunnerLimits } from './contract.ts'
+import { decodeBatch } from './bench/bench-batches.ts'
 import type { EnginePlan } from './engine-plan.ts'
 import { greedySampling } from './greedy-sampling.ts'
 import { mostMergedParts } from './kernels/matmul/gemv-merged.ts'
@@ -16,14 +17,19 @@ interface WarmUpStep { readonly numTokens: number, readonly context: number, rea
 /**
  * Dispatches what a lone sequence does, for up to 256 rows and at any context: each variant of every product, and attention of prompts and of single
  * tokens. Software drivers finish compiling at the first dispatch (seconds on a software adapter), and that must not be the first user's wait.
- * Sequences that decode together on tensor cores, and those that share a prefix, may still be the first to use a variant of attention.
  * What it leaves in the KV cache belongs to no sequence.
+ * @param together numbers of sequences whose steps have kernels of their own; others that decode together on tensor cores, and those that share a prefix, may still be
+ *   the first to use a variant of attention
  */
-export async function warmUp (runner: ModelRunner, plan: WarmUpPlan, onProgress: (done: number, total: number) => void): Promise<void> {
-  const steps = warmUpSteps(runner.limits, plan)
-  for (const [step, shape] of steps.entries()) {
-    await runner.execute(warmUpBatch(step, shape, runner.limits))
-    onProgress(step + 1, steps.length)
+export async function warmUp (runner: ModelRunner, plan: WarmUpPlan, together: readonly number[], onProgress: (done: number, total: number) => void): Promise<void> {
+  const { limits } = runner
+  const batches = [
+    ...warmUpSteps(limits, plan).map(shape => (step: number) => warmUpBatch(step, shape, limits)),
+    ...together.filter(count => count <= Math.min(limits.maxSequences, limits.maxBatchedTokens, limits.numKVBlocks)).map(count => (step: number) => ({ ...decodeBatch(count, 1, limits), step }))
+  ]
+  for (const [step, batch] of batches.entries()) {
+    await runner.execute(batch(step))
+    onProgress(step + 1, batches.length)
   }
 }
 

@@ -7,7 +7,7 @@ import type { StepWork } from '../../../packages/engine/src/bench/kernel-work.ts
 const limits = { blockSize: 16, vocabSize: 1000 }
 const llama: StepWork = {
   config: namedShape('llama-3.2-1b'),
-  shape: { tokens: 4, singles: 3, splits: 2, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 1, logitRows: 2, loneKeys: 0 },
+  shape: { tokens: 4, singles: 3, splits: 2, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 1, logitRows: 2, fewKeys: 0 },
   attended: { keys: 100, pairs: 300 },
   storage: 'f16',
   activation: 'f16',

@@ -35,7 +35,7 @@ async function measure (shape: ModelConfig, labels: readonly string[], changes: 
         steps.push(request)
         const logitRows = request.batch.sequences.reduce((sum, { scoreTargets, sampling }) => sum + (scoreTargets?.length ?? 0) + Number(sampling !== undefined), 0)
         return {
-          shape: { tokens: 1, singles: 1, splits: 1, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 0, logitRows, loneKeys: 0 },
+          shape: { tokens: 1, singles: 1, splits: 1, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 0, logitRows, fewKeys: 0 },
           labels: labels.filter(label => label !== 'head' || logitRows > 0),
           units: label => [[{ label, pipeline: label === 'attention_norm' || label === 'mlp_norm' ? norm : pipeline(`${label}_kernel`), bindGroup: nothing, grid: [1, 1, 1] }]],
           [Symbol.dispose]: () => {}

@@ -51,7 +51,7 @@ t.test('a chunk and a decode lie side by side: tokens with their slots, a tile p
     aSequence({ stateRow: 2, tokens: [10, 11, 12, 13, 14, 15], startPosition: 3, sampling: undefined }),
     aSequence({ id: sequenceId('d'), stateRow: 1, tokens: undefined, startPosition: 9, blockTable: [1, 2, 4].map(blockId) })
   ))
-  t.strictSame(shape, { tokens: 7, singles: 1, splits: 1, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 2, logitRows: 1, loneKeys: 0 })
+  t.strictSame(shape, { tokens: 7, singles: 1, splits: 1, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 2, logitRows: 1, fewKeys: 0 })
   const { tokens, singles, tiles, rows, table } = unpack(words)
   t.strictSame(tokens, [
     [10, 2, 3, 7 * 4 + 3], [11, 2, 4, 3 * 4], [12, 2, 5, 3 * 4 + 1], [13, 2, 6, 3 * 4 + 2], [14, 2, 7, 3 * 4 + 3], [15, 2, 8, 9 * 4],
@@ -99,7 +99,7 @@ t.test('lone tokens beyond the room for partial results become tiles', async t =
   const contexts = [2 * attentionSplit, 2 * attentionSplit + 1, attentionSplit, 1]
   t.same(contexts.map(splits), [2, 3, 1, 1])
   const { shape, words } = new StepPacker(limits, layout).pack(aBatch(...contexts.map((context, i) => long(String(i), context))))
-  t.strictSame(shape, { tokens: 4, singles: 3, splits: 3, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 1, logitRows: 4, loneKeys: 0 })
+  t.strictSame(shape, { tokens: 4, singles: 3, splits: 3, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 1, logitRows: 4, fewKeys: 0 })
   const { singles, tiles } = unpack(words)
   t.strictSame(singles.map(([row, , context, partial]) => [row, context, partial]), [[0, contexts[0], 0], [1, contexts[1], 2], [2, contexts[2], 5]])
   t.strictSame(tiles.map(([row, count, , start]) => [row, count, start]), [[3, 1, 0]])
@@ -117,7 +117,7 @@ t.test('the batch chooses the keys of a split once, by its lone tokens and the l
   t.equal(words[SPLIT_KEYS], 96, 'in the header')
   const { singles } = unpack(words)
   t.strictSame(singles.map(([row, , context, partial]) => [row, context, partial]), [[0, 64, 0], [3, 65, 1], [4, 129, 2]], 'records count splits of 96 keys')
-  t.strictSame(shape, { tokens: 5, singles: 3, splits: 2, splitSubgroups: 3, groups: 0, groupSize: 0, tiles: 1, logitRows: 4, loneKeys: 0 })
+  t.strictSame(shape, { tokens: 5, singles: 3, splits: 2, splitSubgroups: 3, groups: 0, groupSize: 0, tiles: 1, logitRows: 4, fewKeys: 0 })
 })
 
 const grouping = { sizes: [2, 4], unit: 8, leastMembers: 2, leastKeys: 8, leastSavedKeys: 0, rowsSaved: (members: number) => members - 1, windows: [{ window: Infinity, share: 1 }], partKeys: () => 16 }
@@ -131,7 +131,7 @@ t.test('decodes that begin with the same blocks stand first, and each part of th
     decode(0, [1, 2], 8), aSequence({ id: sequenceId('chunk'), stateRow: 1, tokens: [3, 4], startPosition: 0, blockTable: [blockId(9)] }),
     decode(2, [...beginning, 11], 41), decode(3, [...beginning, 12, 13], 46)
   ))
-  t.strictSame(shape, { tokens: 5, singles: 3, splits: 1, splitSubgroups: 1, groups: 3, groupSize: 2, tiles: 1, logitRows: 4, loneKeys: 0 })
+  t.strictSame(shape, { tokens: 5, singles: 3, splits: 1, splitSubgroups: 1, groups: 3, groupSize: 2, tiles: 1, logitRows: 4, fewKeys: 0 })
   t.equal(words[GROUP_KEYS], 16, 'keys of a part, in the header')
   const { singles, groups, tiles, table } = unpack(words)
   t.strictSame(groups, [[0, 2, 0, 16], [0, 2, 16, 32], [0, 2, 32, 40]])
@@ -233,8 +233,8 @@ t.test('whatever breaks the contract is refused, and the packer goes on', async 
     const moves = [{ from: blockId(from), to: blockId(to), direction: 'copy-on-write' }] as const
     t.throws(() => packer.pack({ ...aBatch(aSequence()), moves }), { code: 'ENGINE_INVALID_BATCH', message: /copies block/ })
   }
-  t.strictSame(packer.pack(aBatch(aSequence())).shape, { tokens: 1, singles: 1, splits: 1, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 0, logitRows: 1, loneKeys: 1 })
-  t.equal(packer.pack(aBatch(aSequence({ startPosition: 8 }))).shape.loneKeys, 10, 'keys of a lone token, at most a quarter more')
+  t.strictSame(packer.pack(aBatch(aSequence())).shape, { tokens: 1, singles: 1, splits: 1, splitSubgroups: 1, groups: 0, groupSize: 0, tiles: 0, logitRows: 1, fewKeys: 1 })
+  t.equal(packer.pack(aBatch(aSequence({ startPosition: 8 }))).shape.fewKeys, 10, 'keys of a lone token, at most a quarter more')
 })
 
 t.test('only a changed penalty needs counts', async t => {

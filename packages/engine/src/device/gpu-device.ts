@@ -42,13 +42,14 @@ export class GpuDevice implements StorageAllocator, AsyncDisposable {
     const subgroups = device.features.has('subgroups') && !without.has('subgroups')
     const matrices = subgroups && !without.has('subgroup-matrix') && device.limits.maxComputeWorkgroupStorageSize >= LARGEST_MMA_BYTES && report.subgroupMinSize === report.subgroupMaxSize &&
       device.features.has('chromium-experimental-subgroup-matrix')
-    const hasProduct = (type: string, result: string, depth: number): boolean => matrices &&
-      report.subgroupMatrixConfigs.some(c => c.componentType === type && c.resultComponentType === result && c.m === 16 && c.n === 16 && c.k === depth)
+    const hasProduct = (type: string, result: string, depth: number, n = 16): boolean => matrices &&
+      report.subgroupMatrixConfigs.some(c => c.componentType === type && c.resultComponentType === result && c.m === 16 && c.n === n && c.k === depth)
     this.capabilities = {
       f16,
       subgroups,
       timestamps: device.features.has('timestamp-query'),
       subgroupMatrix: f16 && hasProduct('f16', 'f32', 16),
+      narrowMatrix: f16 && hasProduct('f16', 'f32', 16, 8),
       int8MatrixDepth: ([32, 16] as const).find(depth => hasProduct('i8', 'i32', depth)),
       software: report.software,
       maxBindingBytes: Math.min(device.limits.maxStorageBufferBindingSize, options.maxBindingBytes ?? Infinity),

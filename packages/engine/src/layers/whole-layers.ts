@@ -1,145 +1,116 @@
 import type { GpuDevice } from '../device/gpu-device.ts'
 import type { CommandList } from '../kernels/command-list.ts'
-import { emptySet, exchangeLayout, exchangeSet, exchangeSets, longPatience } from '../kernels/layer/layer-exchange.ts'
+import { longPatience } from '../kernels/layer/layer-exchange.ts'
 import type { WholeLayerShape } from '../kernels/layer/layer-shape.ts'
-import { fitsWholeLayer, wholeLayer, wholeLayerBindings, wholeLayerBytes } from '../kernels/layer/whole-layer.ts'
-import type { Pipeline } from '../kernels/pipeline-cache.ts'
+import { fitsWholeLayer, wholeLayerBindings, wholeLayerBytes } from '../kernels/layer/whole-layer.ts'
 import type { DecoderLayerWeights, DecoderMemory } from '../models/decoder-weights.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import { roundedUp } from '../step-inputs.ts'
 import type { StepShape } from '../step-inputs.ts'
-import type { LinearWeight } from '../weights/linear-weight.ts'
 import type { LayerContext } from './layer-context.ts'
+import { WholeLayerSteps } from './whole-layer-steps.ts'
+import type { StallMark } from './whole-layer-steps.ts'
 
-/** How layers of single tokens are computed whole, and up to how many keys that is faster. */
-export interface WholeLayerChoice extends Pick<WholeLayerShape, 'workgroups' | 'teams' | 'ahead'> {
+/** Rows that a kernel is written for, and how its work is dealt out. */
+export type WholeLayerGrid = Pick<WholeLayerShape, 'rows' | 'workgroups' | 'teams' | 'ahead'>
+
+/** How layers of so many single tokens, or fewer, are computed whole, and up to how many keys that is faster. */
+export interface WholeLayerChoice extends WholeLayerGrid {
   readonly mostKeys: number
 }
 
-type Grid = Pick<WholeLayerShape, 'workgroups' | 'teams' | 'ahead'>
-type Bindings = ReturnType<typeof wholeLayer>['bindings']
-interface LayerDispatch { readonly pipeline: Pipeline<Bindings>, readonly group: GPUBindGroup }
+/** From so many rows on products run on tensor cores. */
+const MATRIX_ROWS = 8
 
-/** A place in a buffer. */
-export interface StallMark { readonly buffer: GPUBuffer, readonly offset: number }
+/** Bytes of workgroup memory that several rows pass through. More would leave too little for what else there is. */
+const PIECE_BYTES = 33 << 10
 
 /** The kernel's shape for a model; undefined where the model computes something else, or the adapter lacks what it takes. */
-export function wholeLayerShape (config: ModelConfig, { capabilities, report }: Pick<GpuDevice, 'capabilities' | 'report'>, grid: Grid): WholeLayerShape | undefined {
+export function wholeLayerShape (config: ModelConfig, { capabilities, report }: Pick<GpuDevice, 'capabilities' | 'report'>, grid: WholeLayerGrid): WholeLayerShape | undefined {
   const { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, attention, norm, layers, rotaries } = config
   const plain = norm.placement === 'before' && config.residualScale === 1 && config.activation === 'silu' && !config.mlpBias &&
     !attention.outputBias && attention.softcap === undefined && attention.qkNorm !== 'projection' && layers.length > 1 &&
     layers.every(({ mlp, rotary }) => mlp === 'dense' && rotary !== undefined && rotaries[rotary]?.dim === headDim)
   // Direct3D's compiler may write a vector's component by writing all of it, and neighbours' with it.
   const lanes = report.backend !== 'd3d12' && capabilities.subgroups && report.subgroupMinSize === 32 && report.subgroupMaxSize === 32
-  if (!plain || !lanes || (report.limits['maxStorageBuffersPerShaderStage'] ?? 0) < wholeLayerBindings) return undefined
-  const shape = { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, qkvBias: attention.qkvBias, qkNorm: attention.qkNorm === 'head', ...grid, subgroup: 32 }
-  const fits = fitsWholeLayer(shape) && 32 * grid.teams <= capabilities.maxWorkgroupThreads && wholeLayerBytes(shape) <= capabilities.maxWorkgroupBytes
+  const matrices = grid.rows >= MATRIX_ROWS
+  if (!plain || !lanes || (matrices && capabilities.narrowMatrix !== true) || (report.limits['maxStorageBuffersPerShaderStage'] ?? 0) < wholeLayerBindings) return undefined
+  const shape = {
+    hiddenSize,
+    intermediateSize,
+    numHeads,
+    numKVHeads,
+    headDim,
+    qkvBias: attention.qkvBias,
+    qkNorm: attention.qkNorm === 'head',
+    matrices,
+    pieceBytes: PIECE_BYTES,
+    ...grid,
+    subgroup: 32
+  }
+  const fits = fitsWholeLayer(shape) && 32 * grid.teams <= capabilities.maxWorkgroupThreads && (wholeLayerBytes(shape) ?? Infinity) <= capabilities.maxWorkgroupBytes
   return fits ? shape : undefined
 }
 
-/** All layers of a decoder for steps of a single token, one dispatch each. */
+/** All layers of a decoder, one dispatch each, for steps of a single token of each of a few sequences. */
 export class WholeLayers implements Disposable {
-  readonly #exchange: GPUBuffer
-  readonly #setWords: number
-  readonly #device: GpuDevice
-  readonly #dispatches: readonly LayerDispatch[]
-  readonly #workgroups: number
-  readonly #mostKeys: number
+  /** By rows, ascending. */
+  readonly #kernels: ReadonlyArray<{ readonly choice: WholeLayerChoice, readonly steps: WholeLayerSteps }>
 
-  private constructor (device: GpuDevice, exchange: GPUBuffer, setWords: number, dispatches: readonly LayerDispatch[], workgroups: number, mostKeys: number) {
-    this.#device = device
-    this.#exchange = exchange
-    this.#setWords = setWords
-    this.#dispatches = dispatches
-    this.#workgroups = workgroups
-    this.#mostKeys = mostKeys
+  private constructor (kernels: ReadonlyArray<{ readonly choice: WholeLayerChoice, readonly steps: WholeLayerSteps }>) {
+    this.#kernels = kernels
   }
 
-  /** Undefined where the kernel does not fit the model, its weights' buffers or the adapter. */
-  static async create (context: LayerContext, choice: WholeLayerChoice, weights: readonly DecoderLayerWeights[], memory: Pick<DecoderMemory, 'kv' | 'rotations'>): Promise<WholeLayers | undefined> {
-    const { device, config } = context
-    const shape = context.deterministic ? undefined : wholeLayerShape(config, device, choice)
-    const layers = weights.map((layer, i) => layerBuffers(context, layer, i, memory))
-    if (shape === undefined || !layers.every(layer => layer !== undefined)) return undefined
-    const { words } = exchangeLayout(shape)
-    const sets = exchangeSets(layers.length)
-    const exchange = await device.createStorage('exchange', 4 * sets * words)
-    const setOf = (layer: number): GPUBufferBinding => ({ buffer: exchange, offset: 4 * words * exchangeSet(layer, layers.length), size: 4 * words })
-    const kernel = wholeLayer(shape)
-    const compile = async (buffers: LayerBuffers, i: number): Promise<LayerDispatch> => {
-      const pipeline = await context.pipelines.get(kernel, {
-        EPS: config.norm.eps,
-        SCALE: config.attention.scale,
-        BLOCK_SIZE: context.blockSize,
-        WINDOW: config.layers[i]?.window ?? 0
-      })
-      return { pipeline, group: pipeline.bind({ ...buffers, exchange: setOf(i), emptied: setOf((i + layers.length - 1) % layers.length) }) }
+  /** @returns undefined where no kernel fits the model, its weights' buffers or the adapter */
+  static async create (context: LayerContext, choices: readonly WholeLayerChoice[], weights: readonly DecoderLayerWeights[], memory: Pick<DecoderMemory, 'kv' | 'rotations'>): Promise<WholeLayers | undefined> {
+    if (context.deterministic) return undefined
+    // All of them are waited for, so that all are freed.
+    const created = await Promise.allSettled(choices.toSorted((a, b) => a.rows - b.rows).map(async choice => {
+      const shape = wholeLayerShape(context.config, context.device, choice)
+      const steps = shape === undefined ? undefined : await WholeLayerSteps.create(context, shape, weights, memory)
+      return steps === undefined ? [] : [{ choice: { ...choice, mostKeys: roundedUp(choice.mostKeys) }, steps }]
+    }))
+    const kernels = created.flatMap(result => result.status === 'fulfilled' ? result.value : [])
+    const failed = created.find(result => result.status === 'rejected')
+    const whole = new WholeLayers(kernels)
+    if (failed !== undefined) {
+      whole[Symbol.dispose]()
+      throw failed.reason
     }
-    const dispatches = await Promise.all(layers.map(compile)).catch((error: unknown) => {
-      exchange.destroy()
-      throw error
-    })
-    const whole = new WholeLayers(device, exchange, words, dispatches, shape.workgroups, roundedUp(choice.mostKeys))
     whole.reset(longPatience)
-    return whole
+    return kernels.length === 0 ? undefined : whole
   }
 
-  takes ({ loneKeys, groups }: StepShape): boolean {
-    return loneKeys > 0 && loneKeys <= this.#mostKeys && groups === 0
+  /** Rows of the kernels, ascending. */
+  get rows (): readonly number[] {
+    return this.#kernels.map(({ choice }) => choice.rows)
   }
 
-  record (list: CommandList): void {
-    for (const { pipeline, group } of this.#dispatches) list.dispatch('whole layer', pipeline, group, [this.#workgroups, 1, 1])
+  takes (shape: StepShape): boolean {
+    return this.#stepsFor(shape) !== undefined
   }
 
-  /**
-   * Empties the exchange, as it is before the first step, and takes the mark of a wait that was given up off.
-   * @param patience looks of a wait before it is given up
-   */
+  record (list: CommandList, shape: StepShape): void {
+    this.#stepsFor(shape)?.record(list)
+  }
+
+  /** Undefined where the step's layers are not computed whole. */
+  stallMark (shape: StepShape): StallMark | undefined {
+    return this.#stepsFor(shape)?.stallMark
+  }
+
+  /** As `WholeLayerSteps.reset`, for all. */
   reset (patience: number): void {
-    for (let at = 0; at < this.#exchange.size; at += 4 * this.#setWords) this.#device.queue.writeBuffer(this.#exchange, at, emptySet(this.#setWords, patience))
+    for (const { steps } of this.#kernels) steps.reset(patience)
   }
 
-  /**
-   * Where 8 bytes lie of which the first 4 are not zero once a wait was given up: a workgroup was not running beside the others, and the
-   * results are none. In the last layer's set: each takes the mark over from the one before.
-   */
-  get stallMark (): StallMark {
-    const layers = this.#dispatches.length
-    return { buffer: this.#exchange, offset: 4 * this.#setWords * exchangeSet(layers - 1, layers) }
+  #stepsFor ({ tokens, fewKeys, groups }: StepShape): WholeLayerSteps | undefined {
+    if (fewKeys === 0 || groups > 0) return undefined
+    const kernel = this.#kernels.find(({ choice }) => tokens <= choice.rows)
+    return kernel !== undefined && fewKeys <= kernel.choice.mostKeys ? kernel.steps : undefined
   }
 
   [Symbol.dispose] (): void {
-    this.#exchange.destroy()
+    for (const { steps } of this.#kernels) steps[Symbol.dispose]()
   }
-}
-
-type LayerBuffers = { readonly [K in Exclude<keyof Bindings, 'exchange' | 'emptied'>]: GPUBuffer }
-
-/** What a layer's dispatch reads and writes; undefined where a weight is in several buffers, or in another layout. */
-function layerBuffers ({ config, buffers }: LayerContext, { qkv, qkNorm, output, mlp, beforeAttention, beforeMlp }: DecoderLayerWeights, index: number, { kv, rotations }: Pick<DecoderMemory, 'kv' | 'rotations'>): LayerBuffers | undefined {
-  if (mlp.type !== 'dense' || beforeAttention === undefined || beforeMlp === undefined) return undefined
-  const keysValues = kv[index]
-  const rotation = rotations[config.layers[index]?.rotary ?? NaN]
-  const [wQKV, wOutput, wGateUp, wDown] = [qkv, output, mlp.gateUp, mlp.down].map(({ weight }) => onlyBuffer(weight))
-  if (keysValues === undefined || rotation === undefined || wQKV === undefined || wOutput === undefined || wGateUp === undefined || wDown === undefined) return undefined
-  const { step, residual: x, nothing } = buffers
-  return {
-    step,
-    x,
-    rotation,
-    kv: keysValues,
-    norm_attention: beforeAttention,
-    norm_mlp: beforeMlp,
-    bias: qkv.bias ?? nothing,
-    qk_norm: qkNorm ?? nothing,
-    w_qkv: wQKV,
-    w_output: wOutput,
-    w_gate_up: wGateUp,
-    w_down: wDown
-  }
-}
-
-function onlyBuffer ({ layout, parts }: LinearWeight): GPUBuffer | undefined {
-  return layout === 'tiled' && parts.length === 1 ? parts[0]?.buffer : undefined
 }

@@ -25,24 +25,24 @@ import { expertConfig } from './expert-layer.ts'
  * logits depend on its own sequence alone, to the bit.
  */
 export class Decoder {
-  /** Computes the layers of single tokens where it takes them. Set it before steps are recorded. */
+  /** Computes the layers of a few single tokens where it takes them. Set it before steps are recorded. */
   wholeLayers: WholeLayers | undefined
-  /** The last layer of a single token leaves sums in parts for the final norm, which a whole layer does not. */
-  readonly leavesParts: boolean
   readonly #before: readonly Recorder[]
   readonly #layers: readonly Recorder[]
   readonly #head: Recorder
+  /** Behind whole layers, which leave no sums in parts for the final norm. */
+  readonly #wholeHead: Recorder
 
-  private constructor (before: readonly Recorder[], layers: readonly Recorder[], head: Recorder, leavesParts: boolean) {
+  private constructor (before: readonly Recorder[], layers: readonly Recorder[], head: Recorder, wholeHead: Recorder) {
     this.#before = before
     this.#layers = layers
     this.#head = head
-    this.leavesParts = leavesParts
+    this.#wholeHead = wholeHead
   }
 
   /** Compiles every kernel variant the model can use. */
   static async create (context: LayerContext, weights: DecoderWeights, memory: DecoderMemory): Promise<Decoder> {
-    const { config, pipelines, buffers, device } = context
+    const { config } = context
     const attentions = new Map<number | undefined, BindAttention>()
     for (const { window } of config.layers) {
       if (!attentions.has(window)) attentions.set(window, await createAttention(context, window))
@@ -57,26 +57,32 @@ export class Decoder {
       recorders.push(...block.recorders, ...mlp.recorders)
       before = mlp.last
     }
-    const head = await createNormedLinear(context, {
-      label: 'head',
-      norm: await createFinalNorm(context, weights.finalNorm, before),
-      normWeight: weights.finalNorm,
-      before,
-      weight: weights.head,
-      epilogue: 'store',
-      options: { device, pipelines, deterministic: context.deterministic, products: context.products, logitRows: true, biased: false, scale: config.logitScale, softcap: config.logitSoftcap },
-      buffers: { x: buffers.headInput, y: buffers.logits, step: buffers.step, bias: buffers.nothing },
-      rows: shape => shape.logitRows
-    })
-    return new Decoder(await createEmbedding(context, weights.embedding), recorders, head, (before?.partsOf(1) ?? 1) > 1)
+    const [head, wholeHead] = [await createHead(context, weights, before), await createHead(context, weights, undefined)]
+    return new Decoder(await createEmbedding(context, weights.embedding), recorders, head, wholeHead)
   }
 
   record (list: CommandList, shape: StepShape): void {
     for (const record of this.#before) record(list, shape)
-    if (this.wholeLayers?.takes(shape) === true) this.wholeLayers.record(list)
+    const areWhole = this.wholeLayers?.takes(shape) === true
+    if (areWhole) this.wholeLayers?.record(list, shape)
     else for (const record of this.#layers) record(list, shape)
-    if (shape.logitRows > 0) this.#head(list, shape)
+    if (shape.logitRows > 0) (areWhole ? this.#wholeHead : this.#head)(list, shape)
   }
+}
+
+async function createHead (context: LayerContext, { finalNorm, head }: DecoderWeights, before: Linear | undefined): Promise<Recorder> {
+  const { config, pipelines, buffers, device, deterministic, products } = context
+  return await createNormedLinear(context, {
+    label: 'head',
+    norm: await createFinalNorm(context, finalNorm, before),
+    normWeight: finalNorm,
+    before,
+    weight: head,
+    epilogue: 'store',
+    options: { device, pipelines, deterministic, products, logitRows: true, biased: false, scale: config.logitScale, softcap: config.logitSoftcap },
+    buffers: { x: buffers.headInput, y: buffers.logits, step: buffers.step, bias: buffers.nothing },
+    rows: shape => shape.logitRows
+  })
 }
 
 async function createEmbedding ({ config, pipelines, buffers }: LayerContext, { parts, layout }: LinearWeight): Promise<Recorder[]> {

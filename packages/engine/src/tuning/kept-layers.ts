@@ -13,10 +13,11 @@ import { KeptTable } from './kept-table.ts'
 
 /** What was measured of a model's whole layers. */
 export interface LayerMeasurement {
-  /** Undefined: apart they are faster, or these workgroups do not run side by side. */
-  readonly choice: WholeLayerChoice | undefined
-  /** Most keys of a token that was measured. */
+  /** By rows, at most one each; for those that lack, dispatches apart are faster, or no workgroups run side by side. */
+  readonly choices: readonly WholeLayerChoice[]
+  /** Most keys that a lone token was measured with, and most rows. */
   readonly measuredKeys: number
+  readonly measuredRows: number
 }
 
 /** What whole layers were measured to be, by `layerKey`. */
@@ -39,15 +40,16 @@ export function layerKey ({ hiddenSize, intermediateSize, numHeads, numKVHeads, 
 
 /** Another text of the kernel, of those that it was compared with, or another list of what is tried makes another fingerprint. */
 function layersFingerprint (tried: readonly unknown[]): string {
-  const llama = { hiddenSize: 2048, intermediateSize: 8192, numHeads: 32, numKVHeads: 8, headDim: 64, qkvBias: true, qkNorm: true, workgroups: 128, teams: 32, ahead: 4, subgroup: 32 }
+  const llama = { hiddenSize: 2048, intermediateSize: 8192, numHeads: 32, numKVHeads: 8, headDim: 64, qkvBias: true, qkNorm: true, rows: 1, matrices: false, pieceBytes: 33 << 10, workgroups: 128, teams: 32, ahead: 4, subgroup: 32 }
   // Columns in several rounds, and none of the options.
   const large = { ...llama, hiddenSize: 4096, intermediateSize: 14_336, headDim: 128, qkvBias: false, qkNorm: false }
+  const whole = [llama, large, { ...llama, rows: 2 }, { ...llama, rows: 8, matrices: true }, { ...large, rows: 8, matrices: true }]
   const loop = { splits: 8, ahead: 4, k: 2048, subgroup: 32 } as const
   const apart = [
     gemvRotary(loop), gemvMerged({ ...loop, epilogue: 'residual' }), gemvNormed({ ...loop, epilogue: 'silu-gate' }),
     attentionVector({ headDim: 64, group: 4, subgroups: 8, capped: false, subgroup: 32 })
   ]
-  const texts = [wholeLayer(llama), wholeLayer(large), ...apart].map(({ wgsl }) => wgsl)
+  const texts = [...whole.map(shape => wholeLayer(shape)), ...apart].map(({ wgsl }) => wgsl)
   return createHash('sha256').update(JSON.stringify([tried, texts, kernelsFingerprint()])).digest('hex').slice(0, 12)
 }
 
@@ -58,11 +60,13 @@ export function parseLayerTable (value: unknown): Readonly<Record<string, LayerM
 }
 
 function isMeasurement (value: unknown): value is LayerMeasurement {
-  if (typeof value !== 'object' || value === null || !('measuredKeys' in value) || !isCount(value.measuredKeys)) return false
-  const choice = 'choice' in value ? value.choice : undefined
-  return choice === undefined || (typeof choice === 'object' && choice !== null &&
-    ['workgroups', 'teams', 'ahead', 'mostKeys'].every(name => isCount(Object.entries(choice).find(([key]) => key === name)?.[1])) &&
-    'teams' in choice && Math.log2(Number(choice.teams)) % 1 === 0)
+  return typeof value === 'object' && value !== null && 'measuredKeys' in value && isCount(value.measuredKeys) && 'measuredRows' in value && isCount(value.measuredRows) &&
+    'choices' in value && Array.isArray(value.choices) && value.choices.every(isChoice)
+}
+
+function isChoice (value: unknown): boolean {
+  return typeof value === 'object' && value !== null && ['rows', 'workgroups', 'teams', 'ahead', 'mostKeys'].every(name => isCount(Object.entries(value).find(([key]) => key === name)?.[1])) &&
+    'teams' in value && Math.log2(Number(value.teams)) % 1 === 0 && 'rows' in value && Math.log2(Number(value.rows)) % 1 === 0
 }
 
 function isCount (value: unknown): boolean {

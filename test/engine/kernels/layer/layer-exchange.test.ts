@@ -3,7 +3,7 @@ import { emptySet, exchangeLayout, exchangeSet, exchangeSets } from '../../../..
 import { layerProducts, turnsOf } from '../../../../packages/engine/src/kernels/layer/layer-shape.ts'
 import type { WholeLayerShape } from '../../../../packages/engine/src/kernels/layer/layer-shape.ts'
 
-const llama: WholeLayerShape = { hiddenSize: 2048, intermediateSize: 8192, numHeads: 32, numKVHeads: 8, headDim: 64, qkvBias: false, qkNorm: false, workgroups: 128, teams: 32, ahead: 4, subgroup: 32 }
+const llama: WholeLayerShape = { hiddenSize: 2048, intermediateSize: 8192, numHeads: 32, numKVHeads: 8, headDim: 64, qkvBias: false, qkNorm: false, rows: 1, matrices: false, pieceBytes: 0, workgroups: 128, teams: 32, ahead: 4, subgroup: 32 }
 
 t.test('every layer of every step finds its set empty, and empties none that is still read', t => {
   for (let layers = 2; layers <= 7; layers++) {
@@ -30,18 +30,39 @@ t.test('parts of a set follow one another, and a set ends where the next may be 
   t.end()
 })
 
+const eight: WholeLayerShape = { ...llama, rows: 8, matrices: true, pieceBytes: 33 << 10 }
+const large: WholeLayerShape = { ...llama, hiddenSize: 4096, intermediateSize: 14_336, headDim: 128 }
+
+t.test('a set of several rows has room for all of each, and for sums that workgroups share', t => {
+  const { qkv, parts, logSums, attended, output, gated, down, words, splits } = exchangeLayout(eight)
+  t.strictSame([parts - qkv, logSums - parts, attended - logSums, output - attended, gated - output, down - gated], [8 * 3072, 16 * 1024, 16 * 32, 8 * 1024, 8 * 2048, 8 * 4096])
+  t.equal(layerProducts(eight)?.down.across, 4)
+  t.ok(words >= down + 4 * 8 * 2048)
+  t.equal(splits, 16, 'parts of all rows together are as many as of one')
+  t.end()
+})
+
 t.test('every K tile of every column is multiplied once', t => {
-  const shapes = [llama, { ...llama, teams: 16, ahead: 8 }, { ...llama, hiddenSize: 4096, intermediateSize: 14_336, headDim: 128 }, { ...llama, hiddenSize: 896, intermediateSize: 4864, numHeads: 14, numKVHeads: 2, workgroups: 32 }]
+  const shapes = [
+    llama, { ...llama, teams: 16, ahead: 8 }, large, { ...llama, hiddenSize: 896, intermediateSize: 4864, numHeads: 14, numKVHeads: 2, workgroups: 32 },
+    eight, { ...eight, rows: 2, matrices: false }, { ...eight, rows: 4, matrices: false, teams: 16 }, { ...large, rows: 8, pieceBytes: 33 << 10 },
+    { ...eight, hiddenSize: 896, intermediateSize: 4864, numHeads: 14, numKVHeads: 2, workgroups: 32 }
+  ]
   for (const shape of shapes) {
-    for (const product of Object.values(layerProducts(shape))) {
-      const { name, k, slots, sharers, abreast, rounds, depth, ahead } = product
-      const label = `${name} of ${shape.hiddenSize}, ${shape.teams} teams`
-      t.equal(sharers * depth, k / 16, `${label}: sharers have K between them`)
+    const products = layerProducts(shape)
+    if (products === undefined) throw new TypeError('a shape cannot be dealt out')
+    for (const product of Object.values(products)) {
+      const { name, k, across, slots, sharers, abreast, rounds, pieces, depth, ahead } = product
+      const label = `${name} of ${shape.hiddenSize}, ${shape.teams} teams, ${shape.rows} rows`
+      t.equal(across * pieces * sharers * depth, k / 16, `${label}: workgroups that share a column, pieces and sharers have K between them`)
       t.equal(sharers * abreast, shape.teams, `${label}: every team has a share`)
       t.ok(rounds * abreast >= slots && (rounds - 1) * abreast < slots, `${label}: rounds are as many as columns ask for`)
-      t.equal(turnsOf(product) * ahead, rounds * depth, `${label}: turns are whole`)
+      t.equal(turnsOf(product) * ahead, rounds * pieces * depth, `${label}: turns are whole`)
+      t.ok(pieces === 1 || rounds === 1, `${label}: a piece is all that a turn of rounds needs`)
+      t.equal(shape.rows === 1 ? 1 : across, name === 'down' ? across : 1, `${label}: only the down projection is shared`)
     }
   }
-  t.equal(layerProducts(llama).gate_up.sharers, 4, 'teams that are many for few columns share them')
+  t.equal(layerProducts(llama)?.gate_up.sharers, 4, 'teams that are many for few columns share them')
+  t.equal(layerProducts({ ...eight, intermediateSize: 128 * 16 * 40 }), undefined, 'more columns at a time than there are sums for')
   t.end()
 })

@@ -20,15 +20,15 @@ const PATIENCE = 2 ** 27
 
 /** A layer's random weights, and the sets that its tokens take in turns as two layers would. */
 export interface LayerScene {
-  /** Runs a token with so many keys and compares the residual stream, and what became of the KV cache. */
-  readonly token: (t: Test, context: number, window: number) => Promise<void>
+  /** Runs tokens with so many keys, a row each, and compares the residual stream, and what became of the KV cache. */
+  readonly tokens: (t: Test, contexts: readonly number[], window: number) => Promise<void>
   /** Runs two layers with one workgroup too few, and little patience; says which sets have a stall's mark, and the second's residual stream. */
   readonly short: () => Promise<{ readonly marks: readonly number[], readonly x: Float64Array }>
 }
 
 /** @param longest most keys of a token */
 export async function layerScene (gpu: GpuHarness, random: SeededRandom, shape: WholeLayerShape, longest: number): Promise<LayerScene> {
-  const { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, qkvBias, qkNorm, workgroups } = shape
+  const { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, qkvBias, qkNorm, rows, workgroups } = shape
   const width = (numHeads + 2 * numKVHeads) * headDim
   const weight = (rows: number, k: number): Float64Array => stored(random.normals(rows * k).map(value => value / Math.sqrt(k)), 'f16')
   const near1 = (length: number): Float64Array => stored(random.normals(length).map(value => 1 + value / 5), 'f32')
@@ -36,9 +36,11 @@ export async function layerScene (gpu: GpuHarness, random: SeededRandom, shape: 
   const norms = { attention: near1(hiddenSize), mlp: near1(hiddenSize), heads: near1(2 * headDim) }
   const bias = stored(random.normals(width), 'f32')
   const frequencies = rotaryFrequencies(headDim, 10_000)
-  const numBlocks = 2 * Math.ceil(longest / BLOCK_SIZE) + 1
+  const numBlocks = rows * 2 * Math.ceil(longest / BLOCK_SIZE) + 1
   const cacheShape = { numBlocks, blockSize: BLOCK_SIZE, numKVHeads, headDim }
-  const table = random.shuffled(Array.from({ length: numBlocks }, (_, block) => block))
+  const blocks = random.shuffled(Array.from({ length: numBlocks }, (_, block) => block))
+  const perRow = Math.ceil(longest / BLOCK_SIZE)
+  const tableOf = (row: number): number[] => blocks.slice(row * perRow, (row + 1) * perRow)
   const { words } = exchangeLayout(shape)
   const exchange = await gpu.upload([...emptySet(words, PATIENCE), ...emptySet(words, PATIENCE)], 'u32')
   const upload = async (values: Float64Array, k: number): Promise<GPUBuffer> => await gpu.upload(inLayout(values, k, 'tiled'), 'f16')
@@ -57,14 +59,16 @@ export async function layerScene (gpu: GpuHarness, random: SeededRandom, shape: 
     w_down: await upload(weights.down, intermediateSize)
   }
   let turn = 0
-  /** Keys and values of a token's context but its own, which is NaN as all that no token has written. */
-  const someCache = (context: number): Float64Array => {
+  /** Keys and values of tokens' contexts but their own, which are NaN as all that no token has written. */
+  const someCache = (contexts: readonly number[]): Float64Array => {
     const cache = new Float64Array(pagedKVLength(cacheShape)).fill(NaN)
-    const before = Array.from({ length: context - 1 }, (_, position) => slotOf(table, position, BLOCK_SIZE))
-    writePagedKV(cache, cacheShape, stored(random.normals(before.length * numKVHeads * headDim), 'f16'), stored(random.normals(before.length * numKVHeads * headDim), 'f16'), before)
+    for (const [row, context] of contexts.entries()) {
+      const before = Array.from({ length: context - 1 }, (_, position) => slotOf(tableOf(row), position, BLOCK_SIZE))
+      writePagedKV(cache, cacheShape, stored(random.normals(before.length * numKVHeads * headDim), 'f16'), stored(random.normals(before.length * numKVHeads * headDim), 'f16'), before)
+    }
     return cache
   }
-  const run = async (x: Float64Array, cache: Float64Array, context: number, window: number, grid: number): Promise<{ readonly x: GPUBuffer, readonly kv: GPUBuffer }> => {
+  const run = async (x: Float64Array, cache: Float64Array, contexts: readonly number[], window: number, grid: number): Promise<{ readonly x: GPUBuffer, readonly kv: GPUBuffer }> => {
     const buffers = { x: await gpu.upload(x, 'f32'), kv: await gpu.upload(cache, 'f16') }
     const set = (index: number): GPUBufferBinding => ({ buffer: exchange, offset: index % 2 * 4 * words, size: 4 * words })
     await gpu.run(wholeLayer(shape), {
@@ -75,9 +79,9 @@ export async function layerScene (gpu: GpuHarness, random: SeededRandom, shape: 
         ...fixed,
         ...buffers,
         step: await gpu.step({
-          tokens: [{ token: 0, stateRow: 0, position: context - 1, slot: slotOf(table, context - 1, BLOCK_SIZE) }],
-          singles: [{ tokenRow: 0, table: 0, context, partial: 0 }],
-          tables: table
+          tokens: contexts.map((context, row) => ({ token: 0, stateRow: row, position: context - 1, slot: slotOf(tableOf(row), context - 1, BLOCK_SIZE) })),
+          singles: contexts.map((context, row) => ({ tokenRow: row, table: row * perRow, context, partial: 0 })),
+          tables: contexts.flatMap((_, row) => tableOf(row))
         }),
         exchange: set(turn),
         emptied: set(turn + 1)
@@ -89,30 +93,37 @@ export async function layerScene (gpu: GpuHarness, random: SeededRandom, shape: 
   }
 
   return {
-    async token (t, context, window) {
-      const [x, cache] = [stored(random.normals(hiddenSize), 'f32'), someCache(context)]
-      const ran = await run(x, cache, context, window, workgroups)
-      const { after, keys, values, tolerance } = expectedOf(x, cache, context, window)
-      const name = `${numHeads} heads on ${numKVHeads} of ${headDim}, ${context} keys, window ${window}`
-      assertClose(t, await gpu.download(ran.x, hiddenSize, 'f32'), after, tolerance, `the residual stream, ${name}`)
-      writePagedKV(cache, cacheShape, keys, values, [slotOf(table, context - 1, BLOCK_SIZE)])
+    async tokens (t, contexts, window) {
+      // The rows behind the last belong to nobody, and there is always one.
+      const [x, cache] = [stored(random.normals((rows + 1) * hiddenSize), 'f32'), someCache(contexts)]
+      const ran = await run(x, cache, contexts, window, workgroups)
+      const after = await gpu.download(ran.x, x.length, 'f32')
+      const name = `${numHeads} heads on ${numKVHeads} of ${headDim}, ${contexts.join(', ')} keys, window ${window}`
+      const before = cache.slice()
+      for (const [row, context] of contexts.entries()) {
+        const own = (all: Float64Array): Float64Array => all.slice(row * hiddenSize, (row + 1) * hiddenSize)
+        const expected = expectedOf(own(x), before, tableOf(row), context, window)
+        assertClose(t, own(after), expected.after, expected.tolerance, `the residual stream of row ${row}, ${name}`)
+        writePagedKV(cache, cacheShape, expected.keys, expected.values, [slotOf(tableOf(row), context - 1, BLOCK_SIZE)])
+      }
+      t.strictSame(after.slice(contexts.length * hiddenSize), x.slice(contexts.length * hiddenSize), `no row is written that is none, ${name}`)
       const written = await gpu.download(ran.kv, cache.length, 'f16')
-      t.equal(written.findIndex((value, i) => Number.isNaN(value) !== Number.isNaN(cache[i])), -1, `only the token's slot is written, ${name}`)
+      t.equal(written.findIndex((value, i) => Number.isNaN(value) !== Number.isNaN(cache[i])), -1, `only the tokens' slots are written, ${name}`)
       const zeroForNaN = (all: Float64Array): Float64Array => all.map(value => Number.isNaN(value) ? 0 : value)
       // A norm's rounding, and that of what is written.
       assertClose(t, zeroForNaN(written), zeroForNaN(cache), i => Math.abs(cache[i] || 0) * F16_ROUNDING + 8 * F16_ROUNDING, `keys and values, ${name}`)
     },
     async short () {
       for (const set of [0, 1]) gpu.device.queue.writeBuffer(exchange, set * 4 * words, emptySet(words, 300))
-      await run(stored(random.normals(hiddenSize), 'f32'), someCache(1), 1, 0, workgroups - 1)
+      await run(stored(random.normals(hiddenSize), 'f32'), someCache([1]), [1], 0, workgroups - 1)
       for (const set of [0, 1]) gpu.device.queue.writeBuffer(exchange, set * 4 * words + 4, new Uint32Array([2 ** 32 - 1]))
-      const { x } = await run(stored(random.normals(hiddenSize), 'f32'), someCache(1), 1, 0, workgroups - 1)
+      const { x } = await run(stored(random.normals(hiddenSize), 'f32'), someCache([1]), [1], 0, workgroups - 1)
       const seen = await gpu.bits(exchange, 2 * words, 'u32')
       return { marks: [seen[0] ?? NaN, seen[words] ?? NaN], x: await gpu.download(x, hiddenSize, 'f32') }
     }
   }
 
-  function expectedOf (x: Float64Array, before: Float64Array, context: number, window: number) {
+  function expectedOf (x: Float64Array, before: Float64Array, table: readonly number[], context: number, window: number) {
     const cache = before.slice()
     const projected = matmul(rmsNorm(x, norms.attention, EPS), weights.qkv, hiddenSize, qkvBias ? { bias } : {})
     const part = (first: number, heads: number): Float64Array => projected.slice(first * headDim, (first + heads) * headDim)

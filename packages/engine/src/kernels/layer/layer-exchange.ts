@@ -1,4 +1,6 @@
+import { layerProducts } from './layer-shape.ts'
 import type { WholeLayerShape } from './layer-shape.ts'
+import { unroll } from '../unroll.ts'
 
 /** Words that a set begins with: whether a wait was given up, in this layer or one before, and how often a wait looks before it is. */
 const HEADER = 2
@@ -20,32 +22,38 @@ export const shortPatience = 50_000
  * sets in turns; each empties its predecessor's, which by then is read.
  */
 export interface ExchangeLayout {
-  /** `[q | k | v]` f32. */
+  /** `[row][q | k | v]` f32. */
   readonly qkv: number
-  /** `[split][KV head][query head of the group][D/2]` pairs of f16, normalised, and the log of each one's sum of weights, f32. */
+  /** `[split][row][KV head][query head of the group][D/2]` pairs of f16, normalised, and the log of each one's sum of weights, f32; as many rows as there are. */
   readonly parts: number
   readonly logSums: number
-  /** `[query head][D/2]` pairs of f16. */
+  /** `[row][query head][D/2]` pairs of f16. */
   readonly attended: number
-  /** `[hidden]` f32, the output projection. */
+  /** `[row][hidden]` f32, the output projection. */
   readonly output: number
-  /** `[intermediate/2]` pairs of f16. */
+  /** `[row][intermediate/2]` pairs of f16. */
   readonly gated: number
+  /** `[column tile][workgroup that shares it][row][16]` f32: the down projection's sums, where several workgroups share a column tile. */
+  readonly down: number
   /** Words of a set. */
   readonly words: number
-  /** Parts that a head's keys are cut into at most. */
+  /** Parts that a head's keys are cut into at most, of all rows together. */
   readonly splits: number
 }
 
-export function exchangeLayout ({ hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, workgroups }: WholeLayerShape): ExchangeLayout {
+export function exchangeLayout (shape: WholeLayerShape): ExchangeLayout {
+  const { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, rows, workgroups } = shape
+  const { across = 1 } = layerProducts(shape)?.down ?? {}
   const splits = Math.floor(workgroups / numKVHeads)
   const qkv = HEADER
-  const parts = qkv + (numHeads + 2 * numKVHeads) * headDim
+  const parts = qkv + rows * (numHeads + 2 * numKVHeads) * headDim
   const logSums = parts + splits * numHeads * headDim / 2
   const attended = logSums + splits * numHeads
-  const output = attended + numHeads * headDim / 2
-  const gated = output + hiddenSize
-  return { qkv, parts, logSums, attended, output, gated, words: Math.ceil((gated + intermediateSize / 2) / SET_ALIGNMENT) * SET_ALIGNMENT, splits }
+  const output = attended + rows * numHeads * headDim / 2
+  const gated = output + rows * hiddenSize
+  const down = gated + rows * intermediateSize / 2
+  const words = down + (across === 1 ? 0 : across * rows * hiddenSize)
+  return { qkv, parts, logSums, attended, output, gated, down, words: Math.ceil(words / SET_ALIGNMENT) * SET_ALIGNMENT, splits }
 }
 
 /** Sets that so many layers need to take turns, from step to step. */
@@ -95,3 +103,20 @@ fn wait(at: u32, seen: u32) -> u32 {
   if (value == EMPTY) { atomicStore(&exchange[0], 1u); }
   return value;
 }`
+
+/**
+ * Waits for several words at once, each of which was looked for before: those that are not there when the first comes are looked for side by side, not one after the other.
+ * @param areAllWanted else a word that is not wanted is not EMPTY
+ */
+export function waitForAll (names: readonly string[], at: (i: number) => string, areAllWanted: boolean): string {
+  const each = (line: (name: string, i: number) => string): string => unroll(names.length, i => line(names[i] ?? '', i))
+  return `for (var looks = 0u; ${names.map(name => `${name} == EMPTY`).join(' || ')}; looks++) {
+      ${each((name, i) => areAllWanted ? `${name} = look(${at(i)});` : `if (${name} == EMPTY) { ${name} = look(${at(i)}); }`)}
+      if (looks >= patience) { atomicStore(&exchange[0], 1u); break; }
+      if ((looks & 255u) == 255u) {
+        // Some compilers move a load out of its loop, atomic or not.
+        ${each((name, i) => `if (${name} == EMPTY) { ${name} = atomicOr(&exchange[${at(i)}], 0u); }`)}
+        if (atomicOr(&exchange[0], 0u) != 0u) { break; }
+      }
+    }`
+}

@@ -12,7 +12,8 @@ import { CommandList } from './kernels/command-list.ts'
 import type { KVStorage } from './kv-storage.ts'
 import type { KVSwap } from './kv-swap.ts'
 import type { ActivationBuffers } from './layers/activation-buffers.ts'
-import type { StallMark } from './layers/whole-layer-steps.ts'
+import { isStalled } from './layers/stall-mark.ts'
+import type { StallMark } from './layers/stall-mark.ts'
 import type { StepInputs, StepPacker, StepShape } from './step-inputs.ts'
 import { resultWords } from './step-inputs.ts'
 import { StepTimer } from './device/step-timer.ts'
@@ -124,7 +125,10 @@ export class GpuModelRunner implements ModelRunner {
     if (!device.capabilities.timestamps) throw new UnsupportedModelError({ field: 'profile', value: true, supported: 'adapters with timestamp queries' })
     const { shape, words } = packer.pack(batch)
     device.queue.writeBuffer(buffers.step, 0, words)
-    return await profileList(device, this.#record(shape).list)
+    const { list, stallMark } = this.#record(shape)
+    const times = await profileList(device, list)
+    if (stallMark !== undefined && await isStalled(device, stallMark)) throw new StalledLayerError({ step: batch.step })
+    return times
   }
 
   /** Has steps recorded anew: what `record` does has changed. Never while steps are in flight. */

@@ -6,7 +6,7 @@ import { GpuDevice } from './device/gpu-device.ts'
 import type { DisabledFeature } from './device/gpu-device.ts'
 import type { EngineOptions, GpuEngine } from './engine.ts'
 import { planEngine } from './engine-plan.ts'
-import { StalledLayerError, WeightRangeError } from './errors.ts'
+import { WeightRangeError } from './errors.ts'
 import { PipelineCache } from './kernels/pipeline-cache.ts'
 import { KVStorage } from './kv-storage.ts'
 import { KVSwap, swapSpaceBytes } from './kv-swap.ts'
@@ -25,7 +25,7 @@ import { synthesizeDecoder } from './models/synthesize-decoder.ts'
 import { countParameters, weightFormats } from './models/tensor-list.ts'
 import { StepPacker } from './step-inputs.ts'
 import { warmUp } from './warm-up.ts'
-import { longPatience, shortPatience } from './kernels/layer/layer-exchange.ts'
+import { warmUpWholeLayers } from './warm-up-whole-layers.ts'
 import { chooseWholeLayers, forgetWholeLayers } from './tuning/choose-whole-layers.ts'
 import { measuredProducts } from './tuning/measured-products.ts'
 import { quantizationNotes } from './weights/quantized/index.ts'
@@ -120,21 +120,11 @@ async function openOn (device: GpuDevice, model: Model, options: EngineOptions &
     onStall: async () => { if (isWarm) await forgetWholeLayers(parts) },
     stallMark: stepShape => decoder.wholeLayers?.stallMark(stepShape)
   })
-  decoder.wholeLayers?.reset(shortPatience)
-  const warm = (): Promise<void> => warmUp(runner, plan, decoder.wholeLayers?.rows ?? [], (done, total) => options.onProgress({ stage: 'kernels', done, total, detail: 'warming up' }))
   const notes = model.source === undefined ? [] : [...quantizationNotes(model.quantization)]
-  try {
-    await warm()
-  } catch (error) {
-    if (!(error instanceof StalledLayerError)) throw error
-    // What was measured to run side by side does not today: somebody else has a part of the GPU.
-    decoder.wholeLayers?.[Symbol.dispose]()
-    decoder.wholeLayers = undefined
-    runner.forgetRecorded()
-    notes.push('single tokens are computed as with --no-whole-layers: not all of the GPU is free')
-    await warm()
-  }
-  decoder.wholeLayers?.reset(longPatience)
+  const isWhole = await warmUpWholeLayers(decoder, runner, async together => {
+    await warmUp(runner, plan, together, (done, total) => options.onProgress({ stage: 'kernels', done, total, detail: 'warming up' }))
+  })
+  if (!isWhole) notes.push('layers are computed as with --no-whole-layers: not all of the GPU is free')
   isWarm = true
   if (swap !== undefined) {
     const { numSlots, groupSize } = swap

@@ -33,5 +33,8 @@ gpuTest('a step whose layer stalled has no results but an error, whether it was 
   for (let step = 0; step < 4; step++) t.equal((await runner.execute(aToken(step))).sampled[0]?.token, 7, 'a step that did not stall')
   marked = 12
   runner.forgetRecorded()
+  if (gpu.device.capabilities.timestamps) {
+    await t.rejects(runner.profile(aToken(4)), new StalledLayerError({ step: 4 }), 'what takes it apart has no times either')
+  }
   for (let step = 4; step < 8; step++) await t.rejects(runner.execute(aToken(step)), new StalledLayerError({ step }), 'a step that did')
 })

@@ -7,12 +7,10 @@ import type { Pipeline } from '../kernels/pipeline-cache.ts'
 import type { DecoderLayerWeights, DecoderMemory } from '../models/decoder-weights.ts'
 import type { LinearWeight } from '../weights/linear-weight.ts'
 import type { LayerContext } from './layer-context.ts'
+import type { StallMark } from './stall-mark.ts'
 
 type Bindings = ReturnType<typeof wholeLayer>['bindings']
 interface LayerDispatch { readonly pipeline: Pipeline<Bindings>, readonly group: GPUBindGroup }
-
-/** A place in a buffer. */
-export interface StallMark { readonly buffer: GPUBuffer, readonly offset: number }
 
 /** All layers of a decoder by one kernel of so many rows, one dispatch each. */
 export class WholeLayerSteps implements Disposable {
@@ -69,10 +67,7 @@ export class WholeLayerSteps implements Disposable {
     for (let at = 0; at < this.#exchange.size; at += 4 * this.#setWords) this.#device.queue.writeBuffer(this.#exchange, at, emptySet(this.#setWords, patience))
   }
 
-  /**
-   * Where 8 bytes lie of which the first 4 are not zero once a wait was given up: a workgroup was not running beside the others, and the
-   * results are none. In the last layer's set: each takes the mark over from the one before.
-   */
+  /** A wait that was given up: a workgroup was not running beside the others, and the results are none. In the last layer's set, since each takes the mark over from the one before. */
   get stallMark (): StallMark {
     const layers = this.#dispatches.length
     return { buffer: this.#exchange, offset: 4 * this.#setWords * exchangeSet(layers - 1, layers) }

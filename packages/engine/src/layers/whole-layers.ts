@@ -8,8 +8,8 @@ import type { ModelConfig } from '../models/model-config.ts'
 import { roundedUp } from '../step-inputs.ts'
 import type { StepShape } from '../step-inputs.ts'
 import type { LayerContext } from './layer-context.ts'
+import type { StallMark } from './stall-mark.ts'
 import { WholeLayerSteps } from './whole-layer-steps.ts'
-import type { StallMark } from './whole-layer-steps.ts'
 
 /** Rows that a kernel is written for, and how its work is dealt out. */
 export type WholeLayerGrid = Pick<WholeLayerShape, 'rows' | 'workgroups' | 'teams' | 'ahead'>

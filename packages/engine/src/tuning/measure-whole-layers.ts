@@ -6,6 +6,7 @@ import type { LoadProgress } from '../engine.ts'
 import { CommandList } from '../kernels/command-list.ts'
 import { shortPatience } from '../kernels/layer/layer-exchange.ts'
 import type { LayerContext } from '../layers/layer-context.ts'
+import { isStalled } from '../layers/stall-mark.ts'
 import { WholeLayers } from '../layers/whole-layers.ts'
 import type { WholeLayerChoice, WholeLayerGrid } from '../layers/whole-layers.ts'
 import type { Decoder } from '../models/decoder.ts'
@@ -78,7 +79,7 @@ async function measureGrids (parts: WholeLayerParts, timer: PassTimer, { rows, c
     for (const trial of tried) {
       trial.whole.reset(shortPatience)
       const { shape } = await time(parts, timer, trial.whole, rows, contexts[0] ?? 1)
-      if (!await isStalled(parts, trial.whole, shape)) running.push(trial)
+      if (!await hasStalled(parts, trial.whole, shape)) running.push(trial)
     }
     if (running.length === 0) return 'stalled'
     const apart = contexts.map(() => Infinity)
@@ -99,7 +100,7 @@ async function fastest (parts: WholeLayerParts, running: readonly Trial[], rows:
   const choices: Array<{ readonly choice: WholeLayerChoice, readonly saved: number }> = []
   const { shape } = pack(parts, rows, contexts[0] ?? 1)
   for (const { grid, whole, seconds } of running) {
-    if (await isStalled(parts, whole, shape)) continue
+    if (await hasStalled(parts, whole, shape)) continue
     const ratios = seconds.map((whole, i) => whole / (apart[i] ?? NaN))
     const mostKeys = keysUntilSlower(contexts, ratios)
     if (mostKeys !== undefined) choices.push({ choice: { ...grid, mostKeys }, saved: ratios.reduce((sum, ratio) => sum + Math.max(0, 1 - ratio), 0) })
@@ -133,15 +134,7 @@ async function time (parts: WholeLayerParts, timer: PassTimer, whole: WholeLayer
   return { seconds, shape }
 }
 
-async function isStalled ({ context: { device } }: WholeLayerParts, whole: WholeLayers, shape: StepShape): Promise<boolean> {
-  const stall = whole.stallMark(shape)
-  if (stall === undefined) return true
-  const mark = device.device.createBuffer({ label: 'stalled', size: 8, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST })
-  const encoder = device.device.createCommandEncoder()
-  encoder.copyBufferToBuffer(stall.buffer, stall.offset, mark, 0, 8)
-  device.queue.submit([encoder.finish()])
-  await mark.mapAsync(GPUMapMode.READ)
-  const [stalled = 1] = new Uint32Array(mark.getMappedRange())
-  mark.destroy()
-  return stalled !== 0
+async function hasStalled ({ context: { device } }: WholeLayerParts, whole: WholeLayers, shape: StepShape): Promise<boolean> {
+  const mark = whole.stallMark(shape)
+  return mark === undefined || await isStalled(device, mark)
 }

@@ -55,6 +55,11 @@ t.test('so do single tokens of a few sequences, as far as that was faster for as
   t.strictSame([1, 2, 3, 8].map(count => rows(record(decodeBatch(count, 600, limits)))), ['r1', 'r2', 'r8', 'r8'])
 })
 
+t.test('where fewer rows were slower whole they are not computed by a kernel of more', async t => {
+  const { record, limits } = await openRecordingDecoder(t, namedShape('llama-3.2-1b'), tensorCores, several.map(one => one.rows === 1 ? { ...one, mostKeys: 0 } : one))
+  t.strictSame([1, 2, 3].map(count => labelsOf(record(decodeBatch(count, 600, limits))).includes('whole layer')), [false, true, true])
+})
+
 t.test('without matrices for eight rows two sequences still have whole layers', async t => {
   const { record, limits } = await openRecordingDecoder(t, namedShape('llama-3.2-1b'), { ...tensorCores, narrowMatrix: false }, several)
   t.strictSame([1, 2, 3].map(count => labelsOf(record(decodeBatch(count, 600, limits))).includes('whole layer')), [true, true, false])

@@ -18,14 +18,14 @@ interface WarmUpStep { readonly numTokens: number, readonly context: number, rea
  * Dispatches what a lone sequence does, for up to 256 rows and at any context: each variant of every product, and attention of prompts and of single
  * tokens. Software drivers finish compiling at the first dispatch (seconds on a software adapter), and that must not be the first user's wait.
  * What it leaves in the KV cache belongs to no sequence.
- * @param together numbers of sequences whose steps have kernels of their own; others that decode together on tensor cores, and those that share a prefix, may still be
+ * @param together numbers of sequences whose steps have kernels of their own, or as many of them as there is room for; others that decode together on tensor cores, and those that share a prefix, may still be
  *   the first to use a variant of attention
  */
 export async function warmUp (runner: ModelRunner, plan: WarmUpPlan, together: readonly number[], onProgress: (done: number, total: number) => void): Promise<void> {
   const { limits } = runner
   const batches = [
     ...warmUpSteps(limits, plan).map(shape => (step: number) => warmUpBatch(step, shape, limits)),
-    ...together.filter(count => count <= Math.min(limits.maxSequences, limits.maxBatchedTokens, limits.numKVBlocks)).map(count => (step: number) => ({ ...decodeBatch(count, 1, limits), step }))
+    ...together.map(rows => (step: number) => ({ ...decodeBatch(Math.min(rows, limits.maxSequences, limits.maxBatchedTokens, limits.numKVBlocks), 1, limits), step }))
   ]
   for (const [step, batch] of batches.entries()) {
     await runner.execute(batch(step))

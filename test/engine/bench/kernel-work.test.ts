@@ -48,6 +48,14 @@ t.test('what a product leaves in parts of K is added up by the norm behind it', 
   t.end()
 })
 
+t.test('a whole layer moves its weights once, and multiplies them by every row', t => {
+  const work = kernelWork('whole layer', { ...llama, shape: { ...llama.shape, tokens: 4, singles: 4, tiles: 0, fewKeys: 100 } })
+  const weights = 2048 * (3072 + 2048 + 3 * 8192)
+  const attention = kernelWork('attention_split', llama)
+  t.strictSame(work, { bytes: 2 * weights + 4 * 8 * 2048 + (attention?.bytes ?? NaN), flops: 2 * 4 * weights + (attention?.flops ?? NaN) })
+  t.end()
+})
+
 t.test('attention moves keys and values once, and computes for every pair', t => {
   const expected = { bytes: 100 * 2 * 8 * 64 * 2 + 4 * 2 * 32 * 64 * 2, flops: 300 * 4 * 32 * 64 }
   t.strictSame(kernelWork('attention_tile', llama), expected)

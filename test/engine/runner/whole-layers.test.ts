@@ -16,7 +16,7 @@ import type { DrivenRequest } from './sequence-driver.ts'
 
 const SEED = 20261127
 const opened = await GpuHarness.open()
-const gpu = 'missing' in opened || (opened.device.capabilities.subgroupMatrix && !opened.device.report.software) ? opened : { missing: `${opened.device.report.name} has no tensor cores` }
+const gpu = 'missing' in opened || (opened.device.capabilities.narrowMatrix === true && !opened.device.report.software) ? opened : { missing: `${opened.device.report.name} has no tensor cores` }
 
 const folder = mkdtempSync(join(tmpdir(), 'daybreak-whole-layers-'))
 t.teardown(() => { rmSync(folder, { recursive: true }) })
@@ -28,8 +28,9 @@ async function keepChoice ({ device: { report, capabilities } }: GpuHarness): Pr
   const shapes = grids.map(grid => wholeLayerShape(config, { report, capabilities }, grid))
   const [shape] = shapes
   if (shape === undefined || shapes.includes(undefined)) throw new TypeError('the adapter has no whole layers')
-  const measured = { choices: grids.map(grid => ({ ...grid, mostKeys: 32_768 })), measuredKeys: 32_768, measuredRows: 8 }
-  await new KeptLayers(folder, report, whatIsTried).add({ [layerKey(shape, config)]: measured })
+  const measured = grids.map(grid => ({ ...grid, mostKeys: 32_768, measuredKeys: 32_768 }))
+  // Nothing is left to be measured: three and four sequences are computed apart.
+  await new KeptLayers(folder, report, whatIsTried).add({ [layerKey(shape, config)]: [...measured, ...measured.slice(2).map(eight => ({ ...eight, rows: 4, mostKeys: 0 }))] })
 }
 
 /** A model with norms of queries and keys; random weights. */
@@ -64,8 +65,10 @@ gpuTest('a model that decodes by whole layers, alone or with others, answers as 
   await keepChoice(gpu)
   for (const wholeLayers of [true, false]) {
     const engine = await open({ wholeLayers })
-    const kernels = await engine.profile(decodeBatch(1, 600, engine.runner.limits))
-    t.equal(kernels.some(({ label }) => label === 'whole layer'), wholeLayers, `layers are ${wholeLayers ? '' : 'not '}whole`)
+    for (const count of [1, 2, 7]) {
+      const kernels = await engine.profile(decodeBatch(count, 600, engine.runner.limits))
+      t.equal(kernels.some(({ label }) => label === 'whole layer'), wholeLayers, `layers of ${count} are ${wholeLayers ? '' : 'not '}whole`)
+    }
     const driver = new SequenceDriver(engine.runner)
     const sampled: SampledToken[] = []
     for (const group of [...requests.map(request => [request]), requests.slice(3, 5), requests]) {

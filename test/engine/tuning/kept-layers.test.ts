@@ -6,13 +6,14 @@ import { KeptLayers, layerKey, parseLayerTable } from '../../../packages/engine/
 
 const adapter = { name: 'A card', driver: '1.2' }
 const tried = [[128, 64], ['some loops']]
-const choice = { rows: 1, workgroups: 128, teams: 32, ahead: 4, mostKeys: 2048 }
+const measured = { rows: 1, workgroups: 128, teams: 32, ahead: 4, mostKeys: 2048, measuredKeys: 4096 }
+const slower = { ...measured, rows: 8, mostKeys: 0 }
 
 t.test('what was measured is read again, also that whole layers are not faster', async t => {
   const folder = t.testdir()
-  await new KeptLayers(folder, adapter, tried).add({ one: { choices: [choice], measuredKeys: 4096, measuredRows: 8 } })
-  await new KeptLayers(folder, adapter, tried).add({ other: { choices: [], measuredKeys: 512, measuredRows: 1 } })
-  t.strictSame(await new KeptLayers(folder, adapter, tried).read(), { one: { choices: [choice], measuredKeys: 4096, measuredRows: 8 }, other: { choices: [], measuredKeys: 512, measuredRows: 1 } })
+  await new KeptLayers(folder, adapter, tried).add({ one: [measured, slower] })
+  await new KeptLayers(folder, adapter, tried).add({ other: [] })
+  t.strictSame(await new KeptLayers(folder, adapter, tried).read(), { one: [measured, slower], other: [] })
   t.strictSame(await new KeptLayers(folder, { ...adapter, driver: '1.3' }, tried).read(), {}, 'another driver knows nothing of it')
   t.strictSame(await new KeptLayers(folder, adapter, [[128]]).read(), {}, 'nor does who tries something else')
   t.match(readdirSync(folder), [/^layers-a-card-[0-9a-f]{12}\.json$/])
@@ -20,27 +21,26 @@ t.test('what was measured is read again, also that whole layers are not faster',
 
 t.test('a file that cannot be read is as none', async t => {
   const folder = t.testdir()
-  await new KeptLayers(folder, adapter, tried).add({ one: { choices: [choice], measuredKeys: 4096, measuredRows: 8 } })
+  await new KeptLayers(folder, adapter, tried).add({ one: [measured] })
   writeFileSync(join(folder, readdirSync(folder)[0] ?? ''), '{ "one": ')
   t.strictSame(await new KeptLayers(folder, adapter, tried).read(), {})
 })
 
 t.test('entries that are no measurements are left out', t => {
-  const measured = { measuredKeys: 5, measuredRows: 8 }
-  const good = { choices: [choice, { ...choice, rows: 8 }], ...measured }
-  const none = { choices: [], ...measured }
+  const without = (name: string): object => Object.fromEntries(Object.entries(measured).filter(([key]) => key !== name))
   t.strictSame(parseLayerTable({
-    good,
-    none,
-    keyless: { choices: [choice], measuredRows: 8 },
-    rowless: { choices: [choice], measuredKeys: 5 },
+    good: [measured, slower],
+    none: [],
+    noList: measured,
     text: 'fast',
-    noList: { choices: choice, ...measured },
-    zero: { choices: [{ ...choice, workgroups: 0 }], ...measured },
-    odd: { choices: [choice, { ...choice, teams: 12 }], ...measured },
-    threeRows: { choices: [{ ...choice, rows: 3 }], ...measured },
-    missing: { choices: [{ rows: 1, workgroups: 1, teams: 1, ahead: 1 }], ...measured }
-  }), { good, none })
+    keyless: [without('measuredKeys')],
+    rowless: [measured, without('rows')],
+    noWorkgroup: [{ ...measured, workgroups: 0 }],
+    odd: [measured, { ...measured, teams: 12 }],
+    threeRows: [{ ...measured, rows: 3 }],
+    negative: [{ ...measured, mostKeys: -1 }],
+    half: [{ ...measured, mostKeys: 0.5 }]
+  }), { good: [measured, slower], none: [] })
   t.strictSame(parseLayerTable(undefined), {})
   t.end()
 })

@@ -95,7 +95,7 @@ const known: Readonly<Record<string, (step: StepWork) => KernelWork>> = {
   'head normed': step => product('head', step.shape.logitRows, { x: 4, y: 4 }, step),
 
   // What its workgroups hand each other stays in a cache.
-  'whole layer': step => sum([attention(step), ...(['qkv', 'output', 'gate_up', 'down'] as const).map(label => product(label, 1, { x: 0, y: 0 }, step)), moved(8 * step.config.hiddenSize)]),
+  'whole layer': step => sum([attention(step), ...(['qkv', 'output', 'gate_up', 'down'] as const).map(label => product(label, step.shape.tokens, { x: 0, y: 0 }, step)), moved(8 * step.shape.tokens * step.config.hiddenSize)]),
 
   attention_tile: attention,
   attention_group: attention,

@@ -5,7 +5,6 @@ import type { WholeLayerShape } from '../kernels/layer/layer-shape.ts'
 import { fitsWholeLayer, wholeLayerBindings, wholeLayerBytes } from '../kernels/layer/whole-layer.ts'
 import type { DecoderLayerWeights, DecoderMemory } from '../models/decoder-weights.ts'
 import type { ModelConfig } from '../models/model-config.ts'
-import { roundedUp } from '../step-inputs.ts'
 import type { StepShape } from '../step-inputs.ts'
 import type { LayerContext } from './layer-context.ts'
 import type { StallMark } from './stall-mark.ts'
@@ -14,10 +13,13 @@ import { WholeLayerSteps } from './whole-layer-steps.ts'
 /** Rows that a kernel is written for, and how its work is dealt out. */
 export type WholeLayerGrid = Pick<WholeLayerShape, 'rows' | 'workgroups' | 'teams' | 'ahead'>
 
-/** How layers of so many single tokens, or fewer, are computed whole, and up to how many keys that is faster. */
+/** How layers of so many single tokens, or a few less, are computed whole, and up to how many keys that is faster: 0 where it never is. */
 export interface WholeLayerChoice extends WholeLayerGrid {
   readonly mostKeys: number
 }
+
+/** A choice and its kernel, which there is where it is used at all. */
+interface ChosenSteps { readonly choice: WholeLayerChoice, readonly steps: WholeLayerSteps | undefined }
 
 /** From so many rows on products run on tensor cores. */
 const MATRIX_ROWS = 8
@@ -54,10 +56,10 @@ export function wholeLayerShape (config: ModelConfig, { capabilities, report }: 
 
 /** All layers of a decoder, one dispatch each, for steps of a single token of each of a few sequences. */
 export class WholeLayers implements Disposable {
-  /** By rows, ascending. */
-  readonly #kernels: ReadonlyArray<{ readonly choice: WholeLayerChoice, readonly steps: WholeLayerSteps }>
+  /** By rows, ascending. A step's is the first that has rows enough, even if that is none. */
+  readonly #kernels: readonly ChosenSteps[]
 
-  private constructor (kernels: ReadonlyArray<{ readonly choice: WholeLayerChoice, readonly steps: WholeLayerSteps }>) {
+  private constructor (kernels: readonly ChosenSteps[]) {
     this.#kernels = kernels
   }
 
@@ -65,12 +67,11 @@ export class WholeLayers implements Disposable {
   static async create (context: LayerContext, choices: readonly WholeLayerChoice[], weights: readonly DecoderLayerWeights[], memory: Pick<DecoderMemory, 'kv' | 'rotations'>): Promise<WholeLayers | undefined> {
     if (context.deterministic) return undefined
     // All of them are waited for, so that all are freed.
-    const created = await Promise.allSettled(choices.toSorted((a, b) => a.rows - b.rows).map(async choice => {
-      const shape = wholeLayerShape(context.config, context.device, choice)
-      const steps = shape === undefined ? undefined : await WholeLayerSteps.create(context, shape, weights, memory)
-      return steps === undefined ? [] : [{ choice: { ...choice, mostKeys: roundedUp(choice.mostKeys) }, steps }]
+    const created = await Promise.allSettled(choices.toSorted((a, b) => a.rows - b.rows).map(async (choice): Promise<ChosenSteps> => {
+      const shape = choice.mostKeys === 0 ? undefined : wholeLayerShape(context.config, context.device, choice)
+      return { choice, steps: shape === undefined ? undefined : await WholeLayerSteps.create(context, shape, weights, memory) }
     }))
-    const kernels = created.flatMap(result => result.status === 'fulfilled' ? result.value : [])
+    const kernels = created.flatMap(result => result.status === 'fulfilled' ? [result.value] : [])
     const failed = created.find(result => result.status === 'rejected')
     const whole = new WholeLayers(kernels)
     if (failed !== undefined) {
@@ -78,12 +79,12 @@ export class WholeLayers implements Disposable {
       throw failed.reason
     }
     whole.reset(longPatience)
-    return kernels.length === 0 ? undefined : whole
+    return kernels.every(({ steps }) => steps === undefined) ? undefined : whole
   }
 
   /** Rows of the kernels, ascending. */
   get rows (): readonly number[] {
-    return this.#kernels.map(({ choice }) => choice.rows)
+    return this.#kernels.flatMap(({ choice, steps }) => steps === undefined ? [] : [choice.rows])
   }
 
   takes (shape: StepShape): boolean {
@@ -101,7 +102,7 @@ export class WholeLayers implements Disposable {
 
   /** As `WholeLayerSteps.reset`, for all. */
   reset (patience: number): void {
-    for (const { steps } of this.#kernels) steps.reset(patience)
+    for (const { steps } of this.#kernels) steps?.reset(patience)
   }
 
   #stepsFor ({ tokens, fewKeys, groups }: StepShape): WholeLayerSteps | undefined {
@@ -111,6 +112,6 @@ export class WholeLayers implements Disposable {
   }
 
   [Symbol.dispose] (): void {
-    for (const { steps } of this.#kernels) steps[Symbol.dispose]()
+    for (const { steps } of this.#kernels) steps?.[Symbol.dispose]()
   }
 }

@@ -3,6 +3,7 @@ import { InvalidShaderError, OutOfDeviceMemoryError } from '../errors.ts'
 import { WholeLayers, wholeLayerShape } from '../layers/whole-layers.ts'
 import type { WholeLayerGrid } from '../layers/whole-layers.ts'
 import { KeptLayers, layerKey } from './kept-layers.ts'
+import type { LayerMeasurement } from './kept-layers.ts'
 import { measureWholeLayers } from './measure-whole-layers.ts'
 import type { RowsToTry, WholeLayerParts } from './measure-whole-layers.ts'
 
@@ -10,7 +11,7 @@ import type { RowsToTry, WholeLayerParts } from './measure-whole-layers.ts'
 const WORKGROUPS = [128, 64, 32]
 
 /** What is tried for so many rows, and the contexts at which layers are measured whole and apart. */
-const ROWS: readonly RowsToTry[] = [
+const ROWS: ReadonlyArray<Omit<RowsToTry, 'sequences'>> = [
   { rows: 1, loops: [{ teams: 32, ahead: 4 }, { teams: 32, ahead: 2 }, { teams: 16, ahead: 8 }], contexts: [512, 2048, 4096, 8192, 32_768], rounds: 3 },
   { rows: 2, loops: [{ teams: 32, ahead: 4 }, { teams: 16, ahead: 8 }], contexts: [512, 2048, 8192], rounds: 2 },
   { rows: 4, loops: [{ teams: 32, ahead: 2 }, { teams: 16, ahead: 4 }], contexts: [512, 2048, 8192], rounds: 2 },
@@ -29,21 +30,15 @@ export async function chooseWholeLayers (parts: WholeLayerParts): Promise<WholeL
   const { device } = context
   const key = keyOf(parts)
   if (folder === undefined || context.deterministic || key === undefined) return undefined
-  const rows = rowsToTry(limits)
-  const measuredKeys = rows[0]?.contexts.at(-1) ?? 1
-  const measuredRows = rows.at(-1)?.rows ?? 1
+  const tried = rowsToTry(limits)
   const kept = new KeptLayers(folder, device.report, whatIsTried)
   try {
-    let known = (await kept.read())[key]
-    if (known === undefined || known.measuredKeys < measuredKeys || known.measuredRows < measuredRows) {
-      if (!device.capabilities.timestamps) return undefined
-      const choices = await measureWholeLayers(parts, rows, ({ rows, loops }, workgroups) => gridsOf(parts, rows, loops, workgroups), WORKGROUPS)
-      // None ran: something else may have a part of the GPU today.
-      if (choices === undefined) return undefined
-      known = { choices, measuredKeys, measuredRows }
-      await kept.add({ [key]: known })
-    }
-    return await WholeLayers.create(context, known.choices.filter(choice => choice.rows <= measuredRows), weights.layers, memory)
+    const known = (await kept.read())[key] ?? []
+    const unknown = device.capabilities.timestamps ? tried.filter(rows => !isKnown(known, rows)) : []
+    const measured = unknown.length === 0 ? [] : await measureWholeLayers(parts, unknown, ({ rows, loops }, workgroups) => gridsOf(parts, rows, loops, workgroups), WORKGROUPS)
+    const all = [...known.filter(({ rows }) => !measured.some(other => other.rows === rows)), ...measured]
+    if (measured.length > 0) await kept.add({ [key]: all })
+    return await WholeLayers.create(context, all.filter(({ rows }) => tried.some(other => other.rows === rows)), weights.layers, memory)
   } catch (error) {
     // Without them a start is none the worse.
     if (error instanceof OutOfDeviceMemoryError || error instanceof InvalidShaderError) return undefined
@@ -51,20 +46,29 @@ export async function chooseWholeLayers (parts: WholeLayerParts): Promise<WholeL
   }
 }
 
+/** More keys need not be measured either where fewer were slower. */
+export function isKnown (known: readonly LayerMeasurement[], { rows, contexts }: RowsToTry): boolean {
+  const before = known.find(measurement => measurement.rows === rows)
+  return before !== undefined && (before.mostKeys < before.measuredKeys || before.measuredKeys >= (contexts.at(-1) ?? 0))
+}
+
 /** Has the next start do without whole layers, and those after it: their workgroups did not run side by side when it mattered. */
 export async function forgetWholeLayers (parts: Pick<WholeLayerParts, 'context' | 'folder'>): Promise<void> {
   const key = keyOf(parts)
   if (parts.folder === undefined || key === undefined) return
-  const never = { choices: [], measuredKeys: Number.MAX_SAFE_INTEGER, measuredRows: Number.MAX_SAFE_INTEGER }
+  const never = ROWS.map(({ rows, loops: [loop] }) => ({ rows, workgroups: WORKGROUPS[0] ?? 1, teams: loop.teams, ahead: loop.ahead, mostKeys: 0, measuredKeys: Number.MAX_SAFE_INTEGER }))
   await new KeptLayers(parts.folder, parts.context.device.report, whatIsTried).add({ [key]: never })
 }
 
 /** What an engine's steps can have; contexts that so many sequences have room for. */
-function rowsToTry ({ maxModelLen, maxSequences, maxBatchedTokens, numKVBlocks, blockSize }: RunnerLimits): readonly RowsToTry[] {
-  return ROWS.filter(({ rows }) => rows <= Math.min(maxSequences, maxBatchedTokens)).map(tried => {
-    const longest = Math.min(maxModelLen, Math.floor(numKVBlocks / tried.rows) * blockSize)
+export function rowsToTry ({ maxModelLen, maxSequences, maxBatchedTokens, numKVBlocks, blockSize }: RunnerLimits): readonly RowsToTry[] {
+  const most = Math.min(maxSequences, maxBatchedTokens)
+  // Of a kernel of eight rows an engine of five sequences uses five.
+  return ROWS.filter((_, i) => (ROWS[i - 1]?.rows ?? 0) < most).map(tried => {
+    const sequences = Math.min(tried.rows, most)
+    const longest = Math.min(maxModelLen, Math.floor(numKVBlocks / sequences) * blockSize)
     const contexts = tried.contexts.map(keys => Math.min(keys, longest))
-    return { ...tried, contexts: contexts.filter((keys, i) => keys > 0 && keys !== contexts[i - 1]) }
+    return { ...tried, sequences, contexts: contexts.filter((keys, i) => keys > 0 && keys !== contexts[i - 1]) }
   }).filter(({ contexts }) => contexts.length > 0)
 }
 

@@ -8,20 +8,18 @@ import { gemvNormed } from '../kernels/matmul/gemv-normed.ts'
 import { gemvRotary } from '../kernels/matmul/gemv-rotary.ts'
 import type { WholeLayerChoice } from '../layers/whole-layers.ts'
 import type { ModelConfig } from '../models/model-config.ts'
+import { rmsNorm, rmsNormSummed } from '../kernels/model-kernels.ts'
 import { kernelsFingerprint } from './kernels-fingerprint.ts'
 import { KeptTable } from './kept-table.ts'
 
-/** What was measured of a model's whole layers. */
-export interface LayerMeasurement {
-  /** By rows, at most one each; for those that lack, dispatches apart are faster, or no workgroups run side by side. */
-  readonly choices: readonly WholeLayerChoice[]
-  /** Most keys that a lone token was measured with, and most rows. */
+/** What was measured of a model's whole layers of so many rows. */
+export interface LayerMeasurement extends WholeLayerChoice {
+  /** Most keys of each of the rows. */
   readonly measuredKeys: number
-  readonly measuredRows: number
 }
 
 /** What whole layers were measured to be, by `layerKey`. */
-export class KeptLayers extends KeptTable<LayerMeasurement> {
+export class KeptLayers extends KeptTable<readonly LayerMeasurement[]> {
   /**
    * @param folder where such files are kept
    * @param tried what is tried on an adapter
@@ -38,7 +36,7 @@ export function layerKey ({ hiddenSize, intermediateSize, numHeads, numKVHeads, 
     `${windows.length === 0 ? '' : `, ${windows.length} windows of ${Math.min(...windows)}`}, vocabulary of ${vocabSize}`
 }
 
-/** Another text of the kernel, of those that it was compared with, or another list of what is tried makes another fingerprint. */
+/** Another text of the kernel, of most of those that it was compared with, or another list of what is tried makes another fingerprint. */
 function layersFingerprint (tried: readonly unknown[]): string {
   const llama = { hiddenSize: 2048, intermediateSize: 8192, numHeads: 32, numKVHeads: 8, headDim: 64, qkvBias: true, qkNorm: true, rows: 1, matrices: false, pieceBytes: 33 << 10, workgroups: 128, teams: 32, ahead: 4, subgroup: 32 }
   // Columns in several rounds, and none of the options.
@@ -49,24 +47,20 @@ function layersFingerprint (tried: readonly unknown[]): string {
     gemvRotary(loop), gemvMerged({ ...loop, epilogue: 'residual' }), gemvNormed({ ...loop, epilogue: 'silu-gate' }),
     attentionVector({ headDim: 64, group: 4, subgroups: 8, capped: false, subgroup: 32 })
   ]
-  const texts = [...whole.map(shape => wholeLayer(shape)), ...apart].map(({ wgsl }) => wgsl)
+  const texts = [...whole.map(shape => wholeLayer(shape)), ...apart, rmsNorm, rmsNormSummed].map(({ wgsl }) => wgsl)
   return createHash('sha256').update(JSON.stringify([tried, texts, kernelsFingerprint()])).digest('hex').slice(0, 12)
 }
 
 /** A table from a file that somebody may have changed: what is no measurement is left out, and measured again. */
-export function parseLayerTable (value: unknown): Readonly<Record<string, LayerMeasurement>> {
+export function parseLayerTable (value: unknown): Readonly<Record<string, readonly LayerMeasurement[]>> {
   if (typeof value !== 'object' || value === null) return {}
-  return Object.fromEntries(Object.entries(value).flatMap(([key, entry]) => isMeasurement(entry) ? [[key, entry]] : []))
+  return Object.fromEntries(Object.entries(value).flatMap(([key, entry]) => Array.isArray(entry) && entry.every(isMeasurement) ? [[key, entry]] : []))
 }
 
 function isMeasurement (value: unknown): value is LayerMeasurement {
-  return typeof value === 'object' && value !== null && 'measuredKeys' in value && isCount(value.measuredKeys) && 'measuredRows' in value && isCount(value.measuredRows) &&
-    'choices' in value && Array.isArray(value.choices) && value.choices.every(isChoice)
-}
-
-function isChoice (value: unknown): boolean {
-  return typeof value === 'object' && value !== null && ['rows', 'workgroups', 'teams', 'ahead', 'mostKeys'].every(name => isCount(Object.entries(value).find(([key]) => key === name)?.[1])) &&
-    'teams' in value && Math.log2(Number(value.teams)) % 1 === 0 && 'rows' in value && Math.log2(Number(value.rows)) % 1 === 0
+  const field = (name: string): unknown => typeof value === 'object' && value !== null ? Object.entries(value).find(([key]) => key === name)?.[1] : undefined
+  return ['rows', 'workgroups', 'teams', 'ahead', 'measuredKeys'].every(name => isCount(field(name))) && (field('mostKeys') === 0 || isCount(field('mostKeys'))) &&
+    ['rows', 'teams'].every(name => Math.log2(Number(field(name))) % 1 === 0)
 }
 
 function isCount (value: unknown): boolean {

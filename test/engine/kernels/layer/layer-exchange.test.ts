@@ -63,6 +63,8 @@ t.test('every K tile of every column is multiplied once', t => {
     }
   }
   t.equal(layerProducts(llama)?.gate_up.sharers, 4, 'teams that are many for few columns share them')
-  t.equal(layerProducts({ ...eight, intermediateSize: 128 * 16 * 40 }), undefined, 'more columns at a time than there are sums for')
+  const wide = { ...eight, hiddenSize: 1536, intermediateSize: 8960, numHeads: 12, numKVHeads: 2, headDim: 128, workgroups: 32 }
+  t.equal(layerProducts(wide), undefined, 'matrices of several rounds, the sums of whose first would lie where the rows are')
+  t.equal(layerProducts({ ...wide, matrices: false })?.gate_up.rounds, 2, 'lanes have their sums elsewhere')
   t.end()
 })

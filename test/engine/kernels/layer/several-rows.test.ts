@@ -21,8 +21,9 @@ const pairs: readonly WholeLayerShape[] = [
   { ...two, hiddenSize: 128, intermediateSize: 64, headDim: 32, qkvBias: true, qkNorm: true, pieceBytes: 450, ahead: 1 }
 ]
 const eight = { ...plain, rows: 8, matrices: true, teams: 32 }
-/** Up to eight rows, on tensor cores; the second's normalised rows in pieces, the third's gated values among several workgroups. */
+/** Up to eight rows: four lane by lane, eight on tensor cores, the second of which has normalised rows in pieces, and the third gated values among several workgroups. */
 const eights: readonly WholeLayerShape[] = [
+  { ...plain, rows: 4, teams: 32, ahead: 2, hiddenSize: 640, intermediateSize: 1536, numHeads: 6, numKVHeads: 2, headDim: 64, workgroups: 32 },
   { ...eight, hiddenSize: 512, intermediateSize: 1024, numHeads: 8, numKVHeads: 2, headDim: 64, qkvBias: true, workgroups: 32 },
   { ...eight, hiddenSize: 512, intermediateSize: 1024, numHeads: 8, numKVHeads: 2, headDim: 64, qkvBias: true, workgroups: 32, teams: 16, pieceBytes: 5000 },
   { ...eight, hiddenSize: 640, intermediateSize: 3072, numHeads: 8, numKVHeads: 8, headDim: 128, qkNorm: true, workgroups: 64, teams: 16, ahead: 8 }
@@ -34,7 +35,7 @@ const contexts = (shape: WholeLayerShape): number[] => {
 
 for (const [name, shapes, enough] of [
   ['two rows', pairs, availableParallelism() > 1],
-  ['up to eight rows on tensor cores', eights, !('missing' in opened) && opened.device.capabilities.subgroupMatrix && !opened.device.report.software]
+  ['four, and up to eight on tensor cores', eights, !('missing' in opened) && opened.device.capabilities.narrowMatrix === true && !opened.device.report.software]
 ] as const) {
   const device = enough ? gpu : { missing: 'so many workgroups do not run side by side here, or there are no tensor cores' }
   gpuTest(`tokens of several sequences are computed together, ${name}`, device, async (t, gpu) => {

@@ -25,7 +25,7 @@ const named: readonly WholeLayerShape[] = [
   { ...eight, hiddenSize: 2048, intermediateSize: 8192, numHeads: 32, numKVHeads: 8, headDim: 64, workgroups: 128 },
   { ...eight, hiddenSize: 4096, intermediateSize: 14_336, numHeads: 32, numKVHeads: 8, headDim: 128, workgroups: 128 },
   { ...eight, hiddenSize: 1024, intermediateSize: 3072, numHeads: 16, numKVHeads: 8, headDim: 128, qkNorm: true, workgroups: 128, teams: 16, ahead: 8 }
-].map(shape => ({ ...shape, subgroup: 32 }))
+].flatMap(shape => shape.matrices ? [shape] : [shape, { ...shape, rows: 2 }, { ...shape, rows: 4, ahead: 2 }]).map(shape => ({ ...shape, subgroup: 32 }))
 
 /** A part of the keys is as many as a subgroup has lanes, or more. */
 const lanes = subgroup / 8

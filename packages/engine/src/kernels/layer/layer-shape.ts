@@ -100,15 +100,18 @@ function dealtAlone (tiles: number, slots: number, { teams, ahead }: WholeLayerS
   return { sharers, abreast: abreastOf(sharers), rounds: Math.ceil(slots / abreastOf(sharers)), pieces: 1, depth, ahead: divisor(depth, ahead) }
 }
 
-/** Tiles side by side as far as there are teams; K in as few pieces as there is room for, which all have to be of one round, and cut evenly. */
-function dealt (tiles: number, slots: number, { rows, teams, ahead, pieceBytes }: WholeLayerShape): Deal | undefined {
+/**
+ * Tiles side by side as far as there are teams; K in as few pieces as there is room for, cut evenly. A piece is multiplied in one round, and so are matrices, whose sums take the
+ * place of the rows.
+ */
+function dealt (tiles: number, slots: number, { rows, matrices, teams, ahead, pieceBytes }: WholeLayerShape): Deal | undefined {
   const most = Math.max(1, teams / 2 ** Math.ceil(Math.log2(slots)))
   for (let pieces = 1; pieces <= tiles; pieces++) {
     if (16 * rows * (2 * tiles / pieces + 1) > pieceBytes) continue
     for (let sharers = most; sharers >= 1; sharers /= 2) {
       const [abreast, depth] = [teams / sharers, tiles / pieces / sharers]
       const rounds = Math.ceil(slots / abreast)
-      if (depth % 1 === 0 && (pieces === 1 || rounds === 1)) return { sharers, abreast, rounds, pieces, depth, ahead: divisor(depth, ahead) }
+      if (depth % 1 === 0 && (rounds === 1 || (pieces === 1 && !matrices))) return { sharers, abreast, rounds, pieces, depth, ahead: divisor(depth, ahead) }
     }
   }
   return undefined

@@ -21,7 +21,7 @@ export interface ProductEnds {
 /** How a team multiplies K tiles, and where its sums lie in workgroup memory. */
 interface Loop {
   readonly declare: (name: string) => string
-  readonly load: (address: string) => string
+  readonly load: (weight: string, at: string) => string
   readonly clear: string
   readonly multiply: (weight: string, tile: string) => string
   /** Leaves the sums of a slot. Where they lie in the rows' memory, all teams must have read these. */
@@ -55,7 +55,7 @@ export function layerProduct (product: LayerProduct, shape: WholeLayerShape, { n
   const inRound = (turn: string): string => rounds === 1 && pieces === 1 ? `(${turn})` : `(${turn}) % ${perRound}u`
   const slot = (turn: string): string => `(team / ${sharers}u + ${round(turn)} * ${abreast}u)`
   const groups = columnGroups(product, shape)
-  const place = `${across === 1 ? 'me' : `me / ${across}u`}`
+  const place = across === 1 ? 'me' : `me / ${across}u`
   const tile = (turn: string): string => gated ? `own_tile(${place}, ${slot(turn)} / 2u, ${groups}u, ${tiles}u) + (${slot(turn)} & 1u) * ${tiles}u` : `own_tile(${place}, ${slot(turn)}, ${groups}u, ${tiles}u)`
   /** In its piece. */
   const depthAt = (turn: string): string => `(team % ${sharers}u * ${depth}u + ${inRound(turn)} * ${ahead}u)`
@@ -71,13 +71,13 @@ export function layerProduct (product: LayerProduct, shape: WholeLayerShape, { n
   const isLast = (turn: string): string => `${turn} % ${perRound}u == 0u`
   return {
     begin: `let ${name}_from = ${address('0u')};
-  ${units(u => `var ${loop.declare(`${name}_${u}`)} = ${loop.load(`w_${name}, ${name}_from + ${32 * u}u`)};`)}`,
+  ${units(u => `var ${loop.declare(`${name}_${u}`)} = ${loop.load(`w_${name}`, `${name}_from + ${32 * u}u`)};`)}`,
     finish: `{
     ${loop.clear}
     for (var turn = 1u; turn < ${turns}u; turn++) {
       ${units(u => `let now_${u} = ${name}_${u};`)}
       let next = ${address('turn')};
-      ${units(u => `${name}_${u} = ${loop.load(`w_${name}, next + ${32 * u}u`)};`)}
+      ${units(u => `${name}_${u} = ${loop.load(`w_${name}`, `next + ${32 * u}u`)};`)}
       ${multiply('turn - 1u', u => `now_${u}`)}
       ${rounds === 1 ? '' : `if (${isLast('turn')}) ${loop.leave(slot('turn - 1u'))}`}
       ${pieces === 1 ? '' : `if (${isLast('turn')}) { let piece = turn / ${perRound}u; ${nextPiece} }`}
@@ -101,7 +101,7 @@ function laneLoop (product: LayerProduct, { rows }: WholeLayerShape): Loop {
     sum: at => `sums[${at}]`,
     at: (slot, column, row) => `((${slot}) * ${16 * rows}u + (${row}) * 16u + ${column}) * ${stride}u`,
     declare: name => name,
-    load: address => { const [buffer, at] = address.split(', '); return `${buffer}[${at} + lane]` },
+    load: (weight, at) => `${weight}[${at} + lane]`,
     clear: each(r => `var even_${r} = 0.0; var odd_${r} = 0.0;`),
     multiply: (weight, tile) => `{
         let w = ${weight};
@@ -134,7 +134,7 @@ function matrixLoop (product: LayerProduct, { rows }: WholeLayerShape): Loop {
     sum: at => `bitcast<f32>(operand[(${at}) / 4u][(${at}) % 4u])`,
     at: (slot, column, row) => `((${slot}) * ${rows / 8}u + (${row}) / 8u) * ${sharers * MATRIX_FLOATS}u + (${row}) % 8u * 16u + ${column}`,
     declare: name => `${name}: subgroup_matrix_left<f16, 16, 16>`,
-    load: address => `subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&${address}, 2u)`,
+    load: (weight, at) => `subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&${weight}, ${at}, 2u)`,
     clear: each(n => `var sums_${n} = subgroup_matrix_result<f32, 8, 16>(0.0);`),
     multiply: (weight, tile) => each(n => `sums_${n} = subgroupMatrixMultiplyAccumulate(${weight}, subgroupMatrixLoad<subgroup_matrix_right<f16, 8, 16>, col_major>(&operand, ${n * 8 * rowVectors(product)}u + (${tile}) * 2u, ${rowVectors(product)}u), sums_${n});`),
     leave: slot => `{ ${each(n => `subgroupMatrixStore<col_major>(&operand, ${at(slot, `${n}u`)}, sums_${n}, 4u);`)} }`

@@ -8,7 +8,7 @@ import type { RowGroup, SingleLayout, SingleRow } from './single-rows.ts'
 export const resultWords = 4 + 2 * maxTopLogprobs
 
 /** Single tokens whose layers may be computed whole, at most. */
-export const fewRows = 8
+const FEW_ROWS = 8
 
 const HEADER_VECTORS = 3
 /** A token record and, while there are single rows, one of those in two vectors. */
@@ -120,7 +120,7 @@ export class StepPacker {
     }
     const { tokens, logitRows } = counts
     return {
-      shape: { tokens, singles: count, splits: roundedUp(splits), splitSubgroups: split.subgroups, groups: roundedUp(numGroups), groupSize, tiles: numTiles, logitRows, fewKeys: count === tokens && tokens <= fewRows ? roundedUp(sequences.reduce((most, { startPosition }) => Math.max(most, startPosition + 1), 0)) : 0 },
+      shape: { tokens, singles: count, splits: roundedUp(splits), splitSubgroups: split.subgroups, groups: roundedUp(numGroups), groupSize, tiles: numTiles, logitRows, fewKeys: count === tokens && tokens <= FEW_ROWS ? roundedUp(sequences.reduce((most, { startPosition }) => Math.max(most, startPosition + 1), 0)) : 0 },
       words: words.subarray(0, total)
     }
   }

@@ -14,6 +14,7 @@ import type { Decoder } from '../models/decoder.ts'
 import type { DecoderMemory, DecoderWeights } from '../models/decoder-weights.ts'
 import { StepPacker } from '../step-inputs.ts'
 import type { StepShape } from '../step-inputs.ts'
+import { encodingSeconds } from './encoding-seconds.ts'
 import type { LayerMeasurement } from './kept-layers.ts'
 
 /** The parts of an engine that has all but its runner. */
@@ -136,7 +137,7 @@ function pack ({ limits, stepLayout }: WholeLayerParts, rows: number, keys: numb
   return new StepPacker(limits, stepLayout).pack(decodeBatch(rows, keys, limits))
 }
 
-/** Seconds of a step of so many tokens with so many keys each. */
+/** Seconds of a step of so many tokens with so many keys each: the device's, or the host's if it takes longer to encode it. */
 async function time (parts: WholeLayerParts, timer: PassTimer, whole: WholeLayers | undefined, rows: number, keys: number): Promise<{ readonly seconds: number, readonly shape: StepShape }> {
   const { context: { device, buffers }, decoder } = parts
   const { shape, words } = pack(parts, rows, keys)
@@ -146,7 +147,7 @@ async function time (parts: WholeLayerParts, timer: PassTimer, whole: WholeLayer
   decoder.record(list, shape)
   decoder.wholeLayers = undefined
   const { seconds } = await timer.time([list.dispatches], { wakeSeconds: 0.05, passSeconds: 0.005 })
-  return { seconds, shape }
+  return { seconds: Math.max(seconds, await encodingSeconds(device, list)), shape }
 }
 
 async function hasStalled ({ context: { device } }: WholeLayerParts, whole: WholeLayers, shape: StepShape): Promise<boolean> {

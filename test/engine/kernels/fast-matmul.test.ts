@@ -9,7 +9,9 @@ import { plainSum } from '../../../packages/engine/src/kernels/matmul/matmul-int
 import type { MatmulVariant } from '../../../packages/engine/src/kernels/matmul/matmul-variant.ts'
 import { isGated } from '../../../packages/engine/src/kernels/matmul/weight-layout.ts'
 import type { Epilogue } from '../../../packages/engine/src/kernels/matmul/weight-layout.ts'
+import { productVariant } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
 import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
+import { rowRanges } from '../../../packages/engine/src/tuning/product-candidates.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { float16Bits, float16FromBits, stored } from '../../reference/float16.ts'
 import { assertClose } from './assert-close.ts'
@@ -46,17 +48,17 @@ function distinct (all: readonly MatmulVariant[]): MatmulVariant[] {
 }
 
 /** K that a kernel stages at a time, or the K that a matrix-vector kernel is for. */
-function depthOf ({ kernel: { name } }: MatmulVariant): { readonly type: 'staged' | 'vector', readonly depth: number } {
-  const [, type, depth] = /^matmul_(mma_staged|gemv_tiled)_.*_k(\d+)$/.exec(name) ?? []
+function depthOf ({ kernel: { name } }: MatmulVariant): { readonly type: 'matrix' | 'vector', readonly depth: number } {
+  const [, type, depth] = /^matmul_(mma|gemv_tiled)_.*_k(\d+)$/.exec(name) ?? []
   if (depth === undefined) throw new Error(`the name ${name} does not tell a depth`)
-  return { type: type === 'mma_staged' ? 'staged' : 'vector', depth: Number(depth) }
+  return { type: type === 'mma' ? 'matrix' : 'vector', depth: Number(depth) }
 }
 
 t.test('every fast kernel that a weight may take is valid WGSL for an adapter that has tensor cores', async t => {
   const device = await GpuDevice.open({ profile: 'debug', backend: 'null' })
   t.teardown(() => device[Symbol.asyncDispose]())
   for (const epilogue of epilogues) {
-    const chosen = distinct([...choices(epilogue, 48 << 10, 32 << 10).flatMap(({ variants }) => variants), ...unchosen(epilogue)])
+    const chosen = distinct([...choices(epilogue, 48 << 10, 32 << 10).flatMap(({ variants }) => variants), ...unchosen(epilogue), ...measured(epilogue)])
     const normed = DEPTHS.flatMap(k => WIDTHS.map(columns => gemvNormed({ ...vectorLoop(columns, k, adapter(48 << 10)), epilogue })))
     for (const { name, wgsl } of new Map([...chosen.map(({ kernel }) => kernel), ...normed].map(kernel => [kernel.name, kernel])).values()) {
       const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
@@ -94,6 +96,11 @@ const gpu = 'missing' in opened || (opened.device.capabilities.subgroupMatrix &&
 /** A form that no weight takes at present, though a measured table may. */
 function unchosen (epilogue: Epilogue): MatmulVariant[] {
   return [{ kernel: gemvTiled({ rows: 2, splits: 4, ahead: 8, k: 1056, subgroup: 32, epilogue }), rows: 2, columns: 16, upTo: 2 }]
+}
+
+/** What tuning measures of a shape that all stages divide. */
+function measured (epilogue: Epilogue): MatmulVariant[] {
+  return rowRanges(4096, true).flatMap(({ upTo, candidates }) => candidates.flatMap(kernel => productVariant({ upTo, kernel }, 8192, epilogue, adapter(48 << 10)) ?? []))
 }
 
 /** A problem whose weight and bias lie on the device. */
@@ -143,7 +150,7 @@ async function check (t: Test, gpu: GpuHarness, { kernel, rows, columns, rowsFir
 }
 
 // 144 columns fill no workgroup of 32, 64 or 128; a vector kernel has 16.
-const widthOf = (type: 'staged' | 'vector'): number => type === 'staged' ? 144 : 48
+const widthOf = (type: 'matrix' | 'vector'): number => type === 'matrix' ? 144 : 48
 const finishes: Readonly<Record<Epilogue, Finish>> = {
   store: { BIAS: 1, SCALE: 0.8, SOFTCAP: 1.5 },
   residual: { BIAS: 1, SCALE: 0.22, SOFTCAP: 0 },
@@ -165,8 +172,8 @@ for (const epilogue of epilogues) {
     for (const variant of distinct([...choices(epilogue, gpu.device.capabilities.maxWorkgroupBytes).flatMap(({ variants }) => variants), ...unchosen(epilogue)])) {
       const { type, depth } = depthOf(variant)
       const { rows } = variant
-      const [most, n] = [type === 'staged' ? ROW_PADDING + 1 : 5, widthOf(type)]
-      const [few, many] = type === 'staged' ? [depth, 3 * depth] : [depth, depth]
+      const [most, n] = [type === 'matrix' ? ROW_PADDING + 1 : 5, widthOf(type)]
+      const [few, many] = type === 'matrix' ? [depth, 3 * depth] : [depth, depth]
       const plain = await placedProblem(most, many, n, plainSum)
       for (const m of new Set([1, rows - 1, rows, rows + 1])) if (m > 0) await check(t, gpu, variant, plain, m)
       const finished = await placedProblem(most, few, n, finishes[epilogue])

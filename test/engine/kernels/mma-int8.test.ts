@@ -1,7 +1,7 @@
 import t from 'tap'
 import { GpuDevice } from '../../../packages/engine/src/device/gpu-device.ts'
 import { mmaInt8, mmaInt8Bytes, mmaInt8Shapes } from '../../../packages/engine/src/kernels/matmul/mma-int8.ts'
-import { mmaGridColumns, mmaGridRows } from '../../../packages/engine/src/kernels/matmul/mma-product.ts'
+import { mmaGridColumns, mmaGridRows } from '../../../packages/engine/src/kernels/matmul/mma-grid.ts'
 import type { MmaInt8Shape } from '../../../packages/engine/src/kernels/matmul/mma-int8.ts'
 import { quantizeRows } from '../../../packages/engine/src/kernels/model-kernels.ts'
 import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'

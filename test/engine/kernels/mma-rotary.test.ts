@@ -1,9 +1,10 @@
 import t from 'tap'
 import { GpuDevice } from '../../../packages/engine/src/device/gpu-device.ts'
 import { fastProducts } from '../../../packages/engine/src/kernels/matmul/fast-variants.ts'
-import { mmaGridColumns, mmaGridRows } from '../../../packages/engine/src/kernels/matmul/mma-product.ts'
-import type { MmaGrid } from '../../../packages/engine/src/kernels/matmul/mma-product.ts'
-import { mmaRotary } from '../../../packages/engine/src/kernels/matmul/mma-rotary.ts'
+import { mmaGridColumns, mmaGridRows } from '../../../packages/engine/src/kernels/matmul/mma-grid.ts'
+import { mmaRotary, mmaRotaryGrid } from '../../../packages/engine/src/kernels/matmul/mma-rotary.ts'
+import type { MmaRotaryGrid } from '../../../packages/engine/src/kernels/matmul/mma-rotary.ts'
+import { mmaGrid } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
 import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { float16Bits } from '../../reference/float16.ts'
@@ -18,12 +19,10 @@ const gpu = 'missing' in opened || (opened.device.capabilities.subgroupMatrix &&
   : { missing: `${opened.device.report.name} has no 16 × 16 × 16 tensor-core products by subgroups of 32` }
 
 /** All grids that the rules choose for projections of queries, keys and values, each once. */
-function grids (maxWorkgroupBytes: number): MmaGrid[] {
+function grids (maxWorkgroupBytes: number): MmaRotaryGrid[] {
   const capabilities = { f16: true, subgroups: true, timestamps: true, subgroupMatrix: true, software: false, maxBindingBytes: 2 ** 31, maxWorkgroupThreads: 1024, maxWorkgroupBytes }
   const chosen = [[3072, 2048], [6144, 4096], [1536, 576], [2560, 5120]].flatMap(([columns = 0, k = 0]) => fastProducts(columns, k, 'store', capabilities)).flatMap(({ kernel }) => {
-    if (kernel[0] !== 'staged') return []
-    const [, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth] = kernel
-    return [{ rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, subgroup: 32 }]
+    return kernel[0] === 'vector' ? [] : [mmaRotaryGrid(mmaGrid(kernel))]
   })
   return [...new Map(chosen.map(grid => [mmaRotary(grid).name, grid])).values()]
 }

@@ -14,7 +14,7 @@ import { measuredProducts, productShapes } from '../../../packages/engine/src/tu
 import { rowRanges } from '../../../packages/engine/src/tuning/product-candidates.ts'
 
 const adapter = { name: 'Paper GPU 9000', driver: 'paper 1.2' }
-const table: ProductTable = { '64 x 96': [{ upTo: 1, kernel: ['vector', 1, 4, 8] }, { upTo: ANY_ROWS, kernel: ['staged', 2, 2, 1, 2, 2, 32] }] }
+const table: ProductTable = { '64 x 96': [{ upTo: 1, kernel: ['vector', 1, 4, 8] }, { upTo: 16, kernel: ['streamed', 1, 1, 2, 1, 1, 32] }, { upTo: ANY_ROWS, kernel: ['staged', 2, 2, 1, 2, 2, 32] }] }
 const capabilities = { f16: true, subgroups: true, timestamps: true, subgroupMatrix: true, software: false, maxBindingBytes: 2 ** 31, maxWorkgroupThreads: 1024, maxWorkgroupBytes: 48 << 10 }
 
 async function aFolder (t: Tap): Promise<string> {
@@ -60,7 +60,7 @@ t.test('a folder that cannot be written to is no error', async t => {
 
 t.test('a measured table decides which kernel runs, and its last choice serves any number of rows', async t => {
   const variants = fastVariants(64, 96, 'store', capabilities, { table })
-  t.same(variants.map(({ upTo, kernel }) => [upTo, kernel.name.replace(/_store.*/, '')]), [[1, 'matmul_gemv_tiled'], [Infinity, 'matmul_mma_staged']])
+  t.same(variants.map(({ upTo, kernel }) => [upTo, kernel.name.replace(/_[rg]\d.*/, '')]), [[1, 'matmul_gemv_tiled_store'], [16, 'matmul_mma_store_streamed'], [Infinity, 'matmul_mma_store_staged']])
   const elsewhere = fastVariants(64, 128, 'store', capabilities, { table })
   t.same(elsewhere.map(({ kernel }) => kernel.name), fastVariants(64, 128, 'store', capabilities).map(({ kernel }) => kernel.name), 'a shape that was not measured follows the rules')
 })

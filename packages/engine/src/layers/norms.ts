@@ -1,5 +1,5 @@
 import type { CommandList } from '../kernels/command-list.ts'
-import { partRows } from '../kernels/matmul/mma-staged.ts'
+import { partRows } from '../kernels/matmul/mma-linear.ts'
 import { normAdd, qkNorm, rmsNorm, rmsNormSummed, toActivation } from '../kernels/model-kernels.ts'
 import type { StepShape } from '../step-inputs.ts'
 import type { LayerContext } from './layer-context.ts'

@@ -1,8 +1,9 @@
 import { normedBytes } from '../kernels/matmul/gemv-normed.ts'
 import { gemvRotary } from '../kernels/matmul/gemv-rotary.ts'
 import { fastProducts, vectorLoop } from '../kernels/matmul/fast-variants.ts'
-import { mmaGridColumns, mmaGridRows } from '../kernels/matmul/mma-product.ts'
-import { mmaRotary } from '../kernels/matmul/mma-rotary.ts'
+import { mmaGridColumns, mmaGridRows } from '../kernels/matmul/mma-grid.ts'
+import { mmaRotary, mmaRotaryBytes, mmaRotaryGrid } from '../kernels/matmul/mma-rotary.ts'
+import { mmaGrid } from '../kernels/matmul/product-table.ts'
 import type { rotaryOverrides } from '../kernels/matmul/rotary-outputs.ts'
 import { ropeKVWrite } from '../kernels/model-kernels.ts'
 import type { LinearWeight } from '../weights/linear-weight.ts'
@@ -66,9 +67,9 @@ async function createFused (context: LayerContext, { norm, normWeight, before, w
   const overrides = { ...headOverrides(context), K: weight.k, OWN_COLUMNS: weight.columns, BIAS: Number(bias !== undefined), TURNS: Number(rotaryDim > 0) }
   const bound = { weight: part.buffer, bias: bias ?? buffers.nothing, step: buffers.step, rotation: rotation ?? buffers.nothing, q: buffers.q, kv }
   const variants = await Promise.all(fastProducts(weight.columns, weight.k, 'store', device.capabilities, { table: products }).flatMap(({ upTo, kernel }) => {
-    if (kernel[0] !== 'staged') return []
-    const [, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth] = kernel
-    const grid = { rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, subgroup: 32 }
+    if (kernel[0] === 'vector') return []
+    const grid = mmaRotaryGrid(mmaGrid(kernel))
+    if (mmaRotaryBytes(grid) > device.capabilities.maxWorkgroupBytes) return []
     return [pipelines.get(mmaRotary(grid), overrides).then(pipeline => ({ upTo, pipeline, rows: mmaGridRows(grid), columns: mmaGridColumns(grid) }))]
   }))
   const last = variants.at(-1)

@@ -1,6 +1,6 @@
 import type { GpuDevice } from '../device/gpu-device.ts'
 import type { Dispatch } from '../kernels/command-list.ts'
-import { partRows } from '../kernels/matmul/mma-staged.ts'
+import { partRows } from '../kernels/matmul/mma-linear.ts'
 import { rmsNorm, rmsNormSummed } from '../kernels/model-kernels.ts'
 import type { PipelineCache } from '../kernels/pipeline-cache.ts'
 import { normThreads } from '../layers/norms.ts'

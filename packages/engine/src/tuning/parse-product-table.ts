@@ -1,7 +1,7 @@
 import type { ProductChoice, ProductKernel, ProductTable } from '../kernels/matmul/product-table.ts'
 
 /** Numbers that a kernel of this type has at least. Further ones have defaults, and `productVariant` refuses what it cannot make. */
-const LEAST_NUMBERS: Readonly<Record<ProductKernel[0], number>> = { vector: 3, staged: 6 }
+const LEAST_NUMBERS: Readonly<Record<ProductKernel[0], number>> = { vector: 3, staged: 6, streamed: 6 }
 /** And at most any. */
 const MOST_NUMBERS = 12
 
@@ -19,7 +19,7 @@ function isChoices (value: unknown): value is readonly ProductChoice[] {
 function isKernel (value: unknown): value is ProductKernel {
   if (!Array.isArray(value)) return false
   const [type, ...numbers]: unknown[] = value
-  const least = type === 'vector' || type === 'staged' ? LEAST_NUMBERS[type] : Infinity
+  const least = typeof type === 'string' && Object.hasOwn(LEAST_NUMBERS, type) ? LEAST_NUMBERS[type as ProductKernel[0]] : Infinity
   return numbers.length >= least && numbers.length <= MOST_NUMBERS &&
     numbers.every((number, i) => typeof number === 'number' && Number.isInteger(number) && number >= (i < least ? 1 : 0) && number <= 1024)
 }

@@ -14,27 +14,27 @@ const few: readonly RowRange[] = [
   {
     upTo: 4,
     measuredRows: 4,
-    candidates: [['vector', 4, 8, 8], ['vector', 4, 16, 4], ['staged', 1, 1, 8, 1, 1, 128], ['staged', 1, 1, 8, 1, 1, 512], ['staged', 1, 2, 2, 1, 2, 64]]
+    candidates: [['vector', 4, 8, 8], ['vector', 4, 16, 4], ['staged', 1, 1, 8, 1, 1, 128], ['staged', 1, 1, 8, 1, 1, 512], ['staged', 1, 2, 2, 1, 2, 64], ['streamed', 1, 1, 8, 1, 2, 256], ['streamed', 1, 2, 4, 1, 2, 128]]
   },
   {
     upTo: 16,
     measuredRows: 8,
-    candidates: [['staged', 1, 1, 8, 1, 1, 128], ['staged', 1, 1, 8, 1, 1, 512], ['staged', 1, 1, 16, 1, 1, 256], ['staged', 1, 1, 4, 1, 1, 128], ['staged', 1, 2, 2, 1, 2, 64], ['staged', 1, 1, 2, 1, 2, 64], ['staged', 1, 2, 2, 1, 1, 32]]
+    candidates: [['staged', 1, 1, 8, 1, 1, 128], ['staged', 1, 1, 8, 1, 1, 512], ['staged', 1, 1, 16, 1, 1, 256], ['staged', 1, 2, 2, 1, 2, 64], ['streamed', 1, 1, 16, 1, 1, 512], ['streamed', 1, 1, 8, 1, 2, 256], ['streamed', 1, 1, 16, 1, 2, 512], ['streamed', 1, 4, 4, 1, 2, 256], ['streamed', 1, 2, 4, 1, 2, 128], ['streamed', 1, 4, 1, 1, 2, 64], ['streamed', 1, 4, 1, 1, 2, 128]]
   },
   {
     upTo: 32,
     measuredRows: 32,
-    candidates: [['staged', 1, 1, 8, 2, 1, 128], ['staged', 1, 1, 16, 2, 1, 256], ['staged', 1, 2, 2, 2, 2, 64], ['staged', 2, 4, 1, 1, 2, 64], ['staged', 2, 1, 4, 1, 2, 256], ['staged', 1, 2, 1, 2, 4, 32], ['staged', 1, 2, 2, 2, 1, 32]]
+    candidates: [['staged', 1, 1, 8, 2, 1, 128], ['staged', 1, 1, 16, 2, 1, 256], ['staged', 1, 2, 2, 2, 2, 64], ['staged', 1, 2, 1, 2, 4, 32], ['streamed', 1, 1, 8, 2, 2, 256], ['streamed', 1, 4, 4, 2, 2, 256], ['streamed', 1, 2, 4, 2, 2, 128], ['streamed', 1, 4, 1, 2, 2, 64], ['streamed', 1, 8, 1, 2, 1, 64]]
   },
   {
     upTo: 64,
     measuredRows: 64,
-    candidates: [['staged', 1, 1, 8, 4, 1, 128], ['staged', 1, 1, 8, 4, 2, 128], ['staged', 2, 1, 4, 1, 2, 128], ['staged', 2, 1, 4, 2, 1, 128], ['staged', 2, 4, 1, 2, 2, 64], ['staged', 2, 2, 2, 1, 2, 32], ['staged', 2, 2, 1, 2, 4, 32], ['staged', 1, 4, 1, 4, 2, 32], ['staged', 1, 4, 2, 4, 2, 64]]
+    candidates: [['staged', 1, 1, 8, 4, 1, 128], ['staged', 1, 1, 8, 4, 2, 128], ['staged', 2, 1, 4, 1, 2, 128], ['staged', 2, 4, 1, 2, 2, 64], ['staged', 2, 2, 1, 2, 4, 32], ['staged', 1, 4, 1, 4, 2, 32], ['streamed', 1, 2, 8, 4, 1, 128], ['streamed', 2, 4, 2, 2, 2, 128], ['streamed', 1, 4, 4, 4, 2, 128], ['streamed', 1, 4, 1, 4, 2, 64], ['staged', 2, 1, 8, 2, 2, 128]]
   },
   {
     upTo: 128,
     measuredRows: 128,
-    candidates: [['staged', 1, 1, 8, 4, 2, 128], ['staged', 2, 2, 2, 2, 2, 128], ['staged', 2, 2, 2, 4, 2, 64], ['staged', 2, 2, 2, 4, 4, 32], ['staged', 2, 1, 4, 2, 2, 128], ['staged', 2, 2, 1, 4, 4, 32], ['staged', 2, 4, 1, 4, 4, 32], ['staged', 2, 2, 2, 2, 2, 32]]
+    candidates: [['staged', 1, 1, 8, 4, 2, 128], ['staged', 2, 2, 2, 2, 2, 128], ['staged', 2, 2, 2, 4, 2, 64], ['staged', 2, 2, 2, 4, 4, 32], ['staged', 2, 1, 4, 2, 2, 128], ['staged', 2, 4, 1, 4, 4, 32], ['streamed', 1, 8, 2, 4, 2, 128], ['streamed', 1, 8, 1, 4, 2, 64], ['streamed', 2, 8, 1, 4, 2, 64], ['streamed', 1, 4, 4, 4, 1, 128], ['staged', 4, 4, 1, 2, 2, 64], ['staged', 4, 1, 4, 2, 2, 64]]
   }
 ]
 
@@ -42,7 +42,7 @@ const many: readonly RowRange[] = [
   {
     upTo: 256,
     measuredRows: 256,
-    candidates: [['staged', 4, 2, 1, 2, 2, 64], ['staged', 2, 2, 2, 4, 2, 64], ['staged', 2, 4, 1, 4, 2, 64], ['staged', 2, 4, 1, 4, 4, 32], ['staged', 2, 2, 1, 2, 4, 32]]
+    candidates: [['staged', 4, 2, 1, 2, 2, 64], ['staged', 2, 2, 2, 4, 2, 64], ['staged', 2, 4, 1, 4, 2, 64], ['staged', 2, 4, 1, 4, 4, 32], ['staged', 2, 2, 1, 2, 4, 32], ['streamed', 1, 8, 2, 4, 2, 128], ['streamed', 1, 8, 1, 4, 2, 64]]
   },
   {
     upTo: 512,
@@ -67,10 +67,10 @@ const many: readonly RowRange[] = [
  */
 const partedCandidates: Readonly<Record<number, readonly ProductKernel[]>> = {
   1: [['vector', 1, 8, 8], ['vector', 1, 16, 4], ['vector', 1, 16, 8], ['vector', 1, 32, 4], ['vector', 1, 32, 8]],
-  16: [['staged', 1, 4, 1, 1, 1, 128, 8], ['staged', 1, 4, 1, 1, 1, 128, 4]],
-  32: [['staged', 2, 2, 1, 2, 2, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 4], ['staged', 2, 2, 1, 1, 2, 128, 4]],
-  64: [['staged', 2, 2, 1, 2, 2, 64, 8], ['staged', 2, 2, 1, 2, 2, 64, 4], ['staged', 2, 2, 1, 2, 2, 128, 4], ['staged', 2, 2, 1, 2, 2, 128, 2]],
-  128: [['staged', 2, 4, 1, 4, 2, 64, 8], ['staged', 2, 4, 1, 4, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 2]],
+  16: [['staged', 1, 4, 1, 1, 1, 128, 8], ['staged', 1, 4, 1, 1, 1, 128, 4], ['streamed', 1, 8, 2, 1, 1, 256, 8], ['streamed', 1, 4, 4, 1, 1, 256, 4], ['streamed', 1, 2, 8, 1, 1, 256, 2]],
+  32: [['staged', 2, 2, 1, 2, 2, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 4], ['staged', 2, 2, 1, 1, 2, 128, 4], ['streamed', 1, 4, 4, 2, 1, 256, 4], ['streamed', 1, 4, 1, 2, 1, 128, 8], ['streamed', 1, 4, 4, 2, 1, 128, 4], ['streamed', 1, 8, 2, 2, 1, 256, 8]],
+  64: [['staged', 2, 2, 1, 2, 2, 64, 8], ['staged', 2, 2, 1, 2, 2, 64, 4], ['staged', 2, 2, 1, 2, 2, 128, 4], ['staged', 2, 2, 1, 2, 2, 128, 2], ['streamed', 1, 8, 2, 4, 1, 128, 8], ['streamed', 1, 4, 4, 4, 2, 128, 8], ['streamed', 1, 4, 4, 4, 1, 128, 4]],
+  128: [['staged', 2, 4, 1, 4, 2, 64, 8], ['staged', 2, 4, 1, 4, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 2], ['streamed', 1, 8, 2, 4, 2, 128, 8], ['streamed', 1, 4, 2, 4, 2, 64, 8], ['streamed', 1, 8, 1, 4, 2, 64, 8], ['streamed', 1, 4, 4, 4, 2, 128, 4]],
   256: [['staged', 2, 4, 1, 4, 2, 64, 4], ['staged', 2, 4, 1, 4, 2, 64, 2], ['staged', 2, 2, 1, 4, 4, 32, 4], ['staged', 4, 2, 1, 2, 2, 64, 2]],
   512: [['staged', 2, 4, 1, 4, 2, 64, 2], ['staged', 2, 2, 1, 4, 4, 32, 2]]
 }

@@ -4,8 +4,9 @@ import type { GpuDevice } from '../device/gpu-device.ts'
 import type { Dispatch } from '../kernels/command-list.ts'
 import type { matmulOverrides } from '../kernels/matmul/matmul-interface.ts'
 import { ruledProducts } from '../kernels/matmul/fast-variants.ts'
-import { partSumRows } from '../kernels/matmul/mma-staged.ts'
+import { partSumRows } from '../kernels/matmul/mma-linear.ts'
 import { plainSum } from '../kernels/matmul/matmul-interface.ts'
+import { MANY_COLUMNS } from '../kernels/matmul/matmul-variant.ts'
 import type { MatmulVariant } from '../kernels/matmul/matmul-variant.ts'
 import { productKey, productVariant } from '../kernels/matmul/product-table.ts'
 import type { ProductChoice, ProductKernel, ProductTable } from '../kernels/matmul/product-table.ts'
@@ -16,7 +17,7 @@ import { createNormBehind } from './norm-behind.ts'
 import { rowRanges } from './product-candidates.ts'
 import type { RowRange } from './product-candidates.ts'
 
-/** One shape of a model's weights. */
+/** One shape of a model's weights; one of very many columns is a head, whose rows are those of logits. */
 export interface ProductShape {
   readonly columns: number
   readonly k: number
@@ -61,7 +62,9 @@ interface Candidate { readonly kernel: ProductKernel, readonly variant: MatmulVa
 /** What the rules choose first, then the others. */
 function candidatesOf (gpu: GpuDevice, { columns, k, epilogue, parted }: ProductShape, { upTo, measuredRows, candidates }: RowRange): Candidate[] {
   const ruled = ruledProducts(columns, k, epilogue, gpu.capabilities, parted).find(choice => choice.upTo >= measuredRows)?.kernel
-  const others = candidates.filter(kernel => kernel.join() !== ruled?.join())
+  // Queries, keys and values are turned by the kernel that projects them: mma-rotary.ts.
+  const turned = parted !== true && !isGated(epilogue) && columns < MANY_COLUMNS
+  const others = candidates.filter(kernel => kernel.join() !== ruled?.join() && !(turned && kernel[0] === 'streamed' && kernel[5] % 2 === 1))
   return [...ruled === undefined ? [] : [ruled], ...others].flatMap((kernel): Candidate[] => {
     const variant = productVariant({ upTo, kernel }, k, epilogue, gpu.capabilities)
     return variant === undefined ? [] : [{ kernel, variant }]
@@ -69,7 +72,7 @@ function candidatesOf (gpu: GpuDevice, { columns, k, epilogue, parted }: Product
 }
 
 function overridesOf ({ columns, k, epilogue }: ProductShape): Record<typeof matmulOverrides[number], number> {
-  return { K: k, N: columns * (isGated(epilogue) ? 2 : 1), FIRST_COLUMN: 0, COLUMNS: columns, OWN_COLUMNS: columns, LOGIT_ROWS: 0, ...plainSum }
+  return { K: k, N: columns * (isGated(epilogue) ? 2 : 1), FIRST_COLUMN: 0, COLUMNS: columns, OWN_COLUMNS: columns, LOGIT_ROWS: Number(columns >= MANY_COLUMNS), ...plainSum }
 }
 
 async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape, pipelines: PipelineCache): Promise<ProductChoice[]> {
@@ -97,7 +100,7 @@ async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape,
     for (const range of ranges) {
       const { upTo, measuredRows } = range
       const step = await create('tuned step', 48)
-      gpu.queue.writeBuffer(step, 0, Uint32Array.of(measuredRows, 0, 0, 0, 0, 3, 3, 3, 0, 12, 0, 0))
+      gpu.queue.writeBuffer(step, 0, Uint32Array.of(measuredRows, 0, 0, measuredRows, 0, 3, 3, 3, 0, 12, 0, 0))
       const normBehind = parted === true ? await createNormBehind(gpu, { pipelines, product: y, step, rows: measuredRows, columns, create }) : undefined
       const timed: Array<{ readonly kernel: ProductKernel, readonly units: Dispatch[][], readonly seconds: number }> = []
       for (const { kernel, variant } of candidatesOf(gpu, shape, range)) {

@@ -1,10 +1,10 @@
 import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
 import { MANY_COLUMNS } from './matmul-variant.ts'
-import { partRows } from './mma-staged.ts'
+import { partRows } from './mma-linear.ts'
 import type { MatmulVariant } from './matmul-variant.ts'
 import type { GemvLoop } from './gemv.ts'
 import { ANY_ROWS, productKey, productVariant } from './product-table.ts'
-import type { ProductChoice, ProductTable } from './product-table.ts'
+import type { ProductChoice, ProductKernel, ProductTable } from './product-table.ts'
 import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
 
@@ -13,8 +13,13 @@ type Grid = readonly [rowGroups: number, columnGroups: number, depthGroups: numb
 
 interface Choice {
   readonly upTo: number
-  /** The first that divides K and fits the adapter is taken. */
+  /** The first that divides K and fits the adapter is taken, of those that stream weights, then of those that stage them. */
+  readonly streamed?: readonly Grid[]
   readonly grids: readonly Grid[]
+}
+
+function kernelsOf ({ streamed = [], grids }: Omit<Choice, 'upTo'>): ProductKernel[] {
+  return [...streamed.map(grid => ['streamed', ...grid] as const), ...grids.map(grid => ['staged', ...grid] as const)]
 }
 
 /** What any weight can be computed with, whatever its K (a multiple of 32). */
@@ -25,7 +30,7 @@ const FEW: readonly Grid[] = [[1, 1, 8, 1, 1, 128], [1, 1, 4, 1, 1, 64], [1, 2, 
 
 /** Few outputs: K is cut among a workgroup's subgroups until rows alone fill the device. */
 const narrow: readonly Choice[] = [
-  { upTo: 16, grids: [[1, 1, 8, 1, 1, 512], ...FEW] },
+  { upTo: 16, streamed: [[1, 1, 16, 1, 1, 512], [1, 1, 8, 1, 1, 256]], grids: [[1, 1, 8, 1, 1, 512], ...FEW] },
   { upTo: 32, grids: [[1, 1, 8, 2, 1, 128], [1, 1, 4, 2, 1, 64], [1, 2, 2, 2, 1, 32]] },
   { upTo: 64, grids: [[1, 1, 8, 4, 1, 128], [2, 1, 4, 1, 2, 64], [2, 2, 2, 1, 2, 32]] },
   { upTo: 128, grids: [[1, 1, 8, 4, 2, 128], [2, 1, 4, 2, 2, 64], [2, 2, 2, 2, 2, 32]] },
@@ -34,31 +39,33 @@ const narrow: readonly Choice[] = [
 
 /** Long K beside few outputs: more subgroups share it. */
 const deep: readonly Choice[] = [
-  { upTo: 16, grids: [[1, 1, 8, 1, 1, 512], [1, 1, 16, 1, 1, 256], ...FEW] },
-  { upTo: 32, grids: [[1, 1, 16, 2, 1, 256], [1, 1, 8, 2, 1, 128]] },
+  { upTo: 16, streamed: [[1, 1, 16, 1, 1, 512], [1, 1, 8, 1, 1, 256]], grids: [[1, 1, 8, 1, 1, 512], [1, 1, 16, 1, 1, 256], ...FEW] },
+  { upTo: 32, streamed: [[1, 1, 16, 2, 2, 256], [1, 1, 8, 2, 1, 128]], grids: [[1, 1, 16, 2, 1, 256], [1, 1, 8, 2, 1, 128]] },
   { upTo: 64, grids: [[2, 1, 4, 1, 2, 128], [2, 1, 4, 1, 2, 64]] }
 ]
 
 const middling: readonly Choice[] = [
-  { upTo: 16, grids: FEW },
-  ...narrow.slice(1, 2),
-  { upTo: 64, grids: [[1, 1, 8, 4, 2, 128], ...narrow[2]?.grids ?? []] },
+  { upTo: 16, streamed: [[1, 1, 16, 1, 2, 512], [1, 1, 8, 1, 2, 256]], grids: FEW },
+  { upTo: 32, streamed: [[1, 1, 8, 2, 2, 256], [1, 1, 16, 2, 2, 256]], grids: narrow[1]?.grids ?? [] },
+  { upTo: 64, grids: [[2, 1, 8, 2, 2, 128], [1, 1, 8, 4, 2, 128], ...narrow[2]?.grids ?? []] },
   { upTo: 128, grids: [[2, 2, 2, 2, 2, 128], ...narrow[3]?.grids ?? []] },
   { upTo: Infinity, grids: [[2, 4, 1, 4, 2, 64], [2, 4, 1, 4, 4, 32], ...ANY] }
 ]
 
+/** Many outputs for up to 128 rows stream: a workgroup of sixteen subgroups for each processor, 64 rows at most each. */
 const wide: readonly Choice[] = [
-  { upTo: 16, grids: [[1, 2, 2, 1, 2, 64], [1, 2, 2, 1, 2, 32]] },
-  { upTo: 32, grids: [[1, 2, 2, 2, 2, 64], [1, 2, 2, 2, 2, 32]] },
-  { upTo: 64, grids: [[2, 4, 1, 2, 2, 64], [2, 4, 1, 2, 2, 32]] },
-  { upTo: 128, grids: [[2, 2, 2, 4, 2, 64], ...ANY] },
+  { upTo: 16, streamed: [[1, 4, 4, 1, 2, 256], [1, 2, 4, 1, 2, 128]], grids: [[1, 2, 2, 1, 2, 64], [1, 2, 2, 1, 2, 32]] },
+  { upTo: 32, streamed: [[1, 4, 4, 2, 2, 256], [1, 2, 4, 2, 2, 128]], grids: [[1, 2, 2, 2, 2, 64], [1, 2, 2, 2, 2, 32]] },
+  { upTo: 64, streamed: [[2, 4, 2, 2, 2, 128], [1, 4, 4, 4, 2, 128]], grids: [[2, 4, 1, 2, 2, 64], [2, 4, 1, 2, 2, 32]] },
+  { upTo: 128, streamed: [[1, 8, 2, 4, 2, 128], [1, 8, 1, 4, 2, 64]], grids: [[4, 4, 1, 2, 2, 64], [2, 2, 2, 4, 2, 64], ...ANY] },
   { upTo: Infinity, grids: [[2, 4, 1, 4, 4, 32], [2, 2, 1, 4, 4, 32], ...ANY] }
 ]
 
 const head: readonly Choice[] = [
-  ...wide.slice(0, 1),
-  { upTo: 32, grids: [[1, 2, 2, 2, 2, 32], [1, 2, 1, 2, 4, 32]] },
-  { upTo: 64, grids: [[2, 2, 1, 2, 4, 32]] },
+  { upTo: 16, streamed: [[1, 4, 1, 1, 2, 128], [1, 4, 1, 1, 2, 64]], grids: wide[0]?.grids ?? [] },
+  { upTo: 32, streamed: [[1, 8, 1, 2, 1, 64]], grids: [[1, 2, 2, 2, 2, 32], [1, 2, 1, 2, 4, 32]] },
+  { upTo: 64, streamed: [[1, 4, 1, 4, 2, 64]], grids: [[2, 2, 1, 2, 4, 32]] },
+  { upTo: 128, streamed: [[2, 8, 1, 4, 2, 64]], grids: [[2, 2, 1, 4, 4, 32], ...ANY] },
   { upTo: Infinity, grids: [[2, 2, 1, 4, 4, 32], ...ANY] }
 ]
 
@@ -81,9 +88,9 @@ const halfTile = (columns: number): Grid => columns > 2560 ? [4, 2, 1, 2, 2, 64]
  * read by fewer. One product of 64 rows × 2,048 outputs of K = 8,192 took 33 us without and 18 us with parts (H200).
  */
 const parted: ReadonlyArray<Choice & { readonly leastK: number }> = [
-  { upTo: 16, leastK: 4096, grids: [[1, 4, 1, 1, 1, 128]] },
-  { upTo: 32, leastK: 4096, grids: [[1, 4, 1, 2, 1, 64]] },
-  { upTo: 64, leastK: 4096, grids: [[2, 2, 1, 2, 2, 64]] },
+  { upTo: 16, leastK: 4096, streamed: [[1, 8, 2, 1, 1, 256], [1, 4, 4, 1, 1, 256]], grids: [[1, 4, 1, 1, 1, 128]] },
+  { upTo: 32, leastK: 4096, streamed: [[1, 4, 4, 2, 1, 256]], grids: [[1, 4, 1, 2, 1, 64]] },
+  { upTo: 64, leastK: 4096, streamed: [[1, 8, 2, 4, 1, 128], [1, 4, 4, 4, 2, 128]], grids: [[2, 2, 1, 2, 2, 64]] },
   { upTo: 64, leastK: 0, grids: [[2, 2, 1, 2, 2, 128], [2, 2, 1, 2, 2, 64]] },
   { upTo: 128, leastK: 4096, grids: [[2, 4, 1, 4, 2, 64]] },
   { upTo: 128, leastK: 0, grids: [[4, 2, 1, 2, 2, 64]] },
@@ -134,8 +141,8 @@ export function ruledProducts (columns: number, k: number, epilogue: Epilogue, c
   const fits = (choice: ProductChoice): boolean => productVariant(choice, k, epilogue, capabilities) !== undefined
   const loop = vectorLoop(columns, k, capabilities)
   const vectors: ProductChoice[] = [{ upTo: 1, kernel: ['vector', 1, loop.splits, loop.ahead] }, ...gated ? [{ upTo: 4, kernel: ['vector', 4, 8, 8] }] as const : []]
-  const staged = [...choices.filter(({ upTo }) => upTo <= 128), ...tiled(columns, gated, choices === head), ...choices.slice(-1)].flatMap(({ upTo, grids }) => {
-    const fitting = [...grids, ...ANY].map((grid): ProductChoice => ({ upTo: Math.min(upTo, ANY_ROWS), kernel: ['staged', ...grid] })).find(fits)
+  const staged = [...choices.filter(({ upTo }) => upTo <= 128), ...tiled(columns, gated, choices === head), ...choices.slice(-1)].flatMap(({ upTo, streamed, grids }) => {
+    const fitting = kernelsOf({ streamed: streamed ?? [], grids: [...grids, ...ANY] }).map((kernel): ProductChoice => ({ upTo: Math.min(upTo, ANY_ROWS), kernel })).find(fits)
     return fitting === undefined ? [] : [fitting]
   })
   const inParts = mayPart && choices !== head && choices !== wide ? partedProducts(columns, k).filter(fits) : []
@@ -158,11 +165,13 @@ function workgroups ([rowGroups, columnGroups, , rowTiles, columnTiles]: Grid, r
 
 /** The first choice for each number of rows whose tiles leave a device room for parts. */
 function partedProducts (columns: number, k: number): ProductChoice[] {
-  const all = parted.filter(({ leastK }) => k >= leastK).flatMap(({ upTo, grids }) => grids.flatMap((grid): ProductChoice[] => {
+  const all = parted.filter(({ leastK }) => k >= leastK).flatMap(({ upTo, streamed = [], grids }) => [...streamed, ...grids].flatMap((grid, i): ProductChoice[] => {
     const groups = workgroups(grid, upTo, columns)
     const depth = grid[5]
-    const parts = [8, 4, 2].find(count => groups * count <= partedWorkgroups(upTo) && upTo <= partRows(count) && k / count >= LEAST_PART && k % (count * depth) === 0)
-    return parts === undefined ? [] : [{ upTo, kernel: ['staged', ...grid, parts] }]
+    // Whose subgroups share K, too, are a workgroup for each processor.
+    const most = grid[2] > 1 ? 144 : partedWorkgroups(upTo)
+    const parts = [8, 4, 2].find(count => groups * count <= most && upTo <= partRows(count) && k / count >= LEAST_PART && k % (count * depth) === 0)
+    return parts === undefined ? [] : [{ upTo, kernel: [i < streamed.length ? 'streamed' : 'staged', ...grid, parts] }]
   }))
   return all.filter(({ upTo }, i) => all.findIndex(choice => choice.upTo === upTo) === i)
 }

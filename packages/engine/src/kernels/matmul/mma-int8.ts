@@ -1,11 +1,11 @@
 import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
 import { defineKernel } from '../define-kernel.ts'
 import { unroll } from '../unroll.ts'
-import { mmaGridColumns, mmaGridRows } from './mma-product.ts'
-import type { MmaGrid } from './mma-product.ts'
+import { mmaGridColumns, mmaGridRows } from './mma-grid.ts'
+import type { MmaGrid } from './mma-grid.ts'
 
 /** How a workgroup of an int8 tensor-core product is laid out; `depth` is a multiple of step · depthGroups. */
-export interface MmaInt8Shape extends Omit<MmaGrid, 'parts'> {
+export interface MmaInt8Shape extends Omit<MmaGrid, 'parts' | 'weights'> {
   /** K of one of the adapter's products (DeviceCapabilities.int8MatrixDepth). */
   readonly step: Int8MatrixDepth
 }
@@ -45,7 +45,7 @@ function pitchOf (depth: number): number {
  * multiple of `depth`; rows of x are padded to the workgroup's, columns need not be. A weight may be split over several buffers: its columns
  * begin at FIRST_COLUMN of a row of y, its scales at 0.
  *
- * Staged as in mma-staged.ts: what is next is loaded into registers before what is there is multiplied; with several depth groups each
+ * Staged as in mma-operands.ts: what is next is loaded into registers before what is there is multiplied; with several depth groups each
  * subgroup takes every `depthGroups`-th step, and the sums do not depend on it. Dispatched with x over row tiles.
  * Bytes: ceil(M/rows)·N·K + ceil(N/columns)·M·K; operations 2·M·N·K.
  */

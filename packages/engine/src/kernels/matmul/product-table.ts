@@ -1,9 +1,10 @@
 import { gemvTiled } from './gemv-tiled.ts'
 import { rowPadding } from './matmul-interface.ts'
 import type { MatmulVariant } from './matmul-variant.ts'
-import { mmaGridRows } from './mma-product.ts'
-import { mmaStaged, mostParts, partRows, mmaStagedBytes, mmaStagedColumns } from './mma-staged.ts'
-import type { MmaStagedShape } from './mma-staged.ts'
+import { mmaGridRows } from './mma-grid.ts'
+import type { MmaGrid } from './mma-grid.ts'
+import { mmaLinear, mmaLinearBytes, mmaLinearColumns, mostParts, partRows } from './mma-linear.ts'
+import type { MmaLinearShape } from './mma-linear.ts'
 import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
 import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
@@ -12,8 +13,8 @@ import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
 export type ProductKernel =
   /** gemvTiled: rows of x, parts of K, K tiles loaded at a time. */
   | readonly ['vector', rows: number, splits: number, ahead: number]
-  /** mmaStaged: subgroups along rows, columns and K; tiles a subgroup accumulates along rows and columns; K staged at a time; parts of K. */
-  | readonly ['staged', rowGroups: number, columnGroups: number, depthGroups: number, rowTiles: number, columnTiles: number, depth: number, parts?: number]
+  /** mmaLinear: how weights get there; subgroups along rows, columns and K; tiles a subgroup accumulates along rows and columns; K staged at a time; parts of K. */
+  | readonly [weights: MmaGrid['weights'], rowGroups: number, columnGroups: number, depthGroups: number, rowTiles: number, columnTiles: number, depth: number, parts?: number]
 
 /** Which kernel computes a weight's products with up to so many rows. */
 export interface ProductChoice {
@@ -50,13 +51,17 @@ export function productVariant (
     if (32 * splits > maxWorkgroupThreads || rows > MOST_VECTOR_ROWS) return undefined
     return { kernel: gemvTiled({ rows, splits, ahead, k, subgroup: 32, epilogue }), rows, columns: 16, upTo }
   }
-  const [, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, parts = 1] = kernel
-  const shape: MmaStagedShape = {
-    rowGroups, columnGroups, depthGroups, rowTiles, columnTiles: isGated(epilogue) ? Math.max(2, columnTiles) : columnTiles, depth, parts, subgroup: 32, epilogue
-  }
+  const grid = mmaGrid(kernel)
+  const { rowGroups, columnGroups, depthGroups, columnTiles, depth, parts = 1 } = grid
+  const shape: MmaLinearShape = { ...grid, columnTiles: isGated(epilogue) ? Math.max(2, columnTiles) : columnTiles, epilogue }
   // What the kernel cannot be: steps of K that not all depth groups have, a gate without its up tile, more rows than activations are padded to.
   if (depth % (16 * depthGroups) !== 0 || 128 % depthGroups !== 0 || (isGated(epilogue) && shape.columnTiles % 2 === 1) || mmaGridRows(shape) > rowPadding) return undefined
-  if (k % (depth * parts) !== 0 || mmaStagedBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return undefined
-  if (parts > 1 && (isGated(epilogue) || depthGroups > 1 || upTo > partRows(parts) || parts > mostParts)) return undefined
-  return { kernel: mmaStaged(shape), rows: mmaGridRows(shape), columns: mmaStagedColumns(shape), upTo, rowsFirst: true, parts }
+  if (k % (depth * parts) !== 0 || mmaLinearBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return undefined
+  if (parts > 1 && (isGated(epilogue) || upTo > partRows(parts) || parts > mostParts)) return undefined
+  return { kernel: mmaLinear(shape), rows: mmaGridRows(shape), columns: mmaLinearColumns(shape), upTo, rowsFirst: true, parts }
+}
+
+/** The grid of a tensor-core kernel. */
+export function mmaGrid ([weights, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, parts = 1]: Exclude<ProductKernel, readonly ['vector', ...unknown[]]>): MmaGrid {
+  return { weights, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, parts, subgroup: 32 }
 }

@@ -1,11 +1,12 @@
 import { defineKernel } from '../define-kernel.ts'
 import { matmulBindings, matmulHeader, matmulOverrides, storeOutput } from './matmul-interface.ts'
-import { mmaGridColumns, mmaGridName, mmaProduct, mmaProductBytes } from './mma-product.ts'
-import type { MmaGrid } from './mma-product.ts'
+import { mmaGridColumns, mmaGridName } from './mma-grid.ts'
+import type { MmaGrid } from './mma-grid.ts'
+import { mmaProduct, mmaProductBytes } from './mma-product.ts'
 import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
 
-export interface MmaStagedShape extends MmaGrid {
+export interface MmaLinearShape extends MmaGrid {
   readonly epilogue: Epilogue
 }
 
@@ -20,12 +21,12 @@ export function partRows (parts: number): number {
 }
 
 /** Output columns of a workgroup. */
-export function mmaStagedColumns (shape: MmaStagedShape): number {
+export function mmaLinearColumns (shape: MmaLinearShape): number {
   return mmaGridColumns(shape) / (isGated(shape.epilogue) ? 2 : 1)
 }
 
 /** Bytes of workgroup memory. */
-export function mmaStagedBytes (shape: MmaStagedShape): number {
+export function mmaLinearBytes (shape: MmaLinearShape): number {
   return mmaProductBytes(shape, isGated(shape.epilogue) ? 2 : 1)
 }
 
@@ -35,12 +36,13 @@ export function mmaStagedBytes (shape: MmaStagedShape): number {
  * With several parts y is `[part][partRows][COLUMNS]` f32, and whoever reads it adds them up: few outputs of a long K are then
  * computed in wide tiles, whose workgroups read x less often, and still fill the device. There is no bias, scale or residual then.
  */
-export function mmaStaged (shape: MmaStagedShape) {
+export function mmaLinear (shape: MmaLinearShape) {
   const { columnGroups, depthGroups, columnTiles, parts = 1, epilogue } = shape
   const gated = isGated(epilogue)
-  const at = (row0: string, tile: string): string => `(${parts > 1 ? `wg.z * ${partRows(parts)}u + ` : ''}m0 + ${row0}) * COLUMNS + FIRST_COLUMN + (${tile}) * 16u`
+  const part = parts > 1 ? `wg.z * ${partRows(parts)}u + ` : ''
+  const at = (row0: string, tile: string): string => `(${part}m0 + ${row0}) * COLUMNS + FIRST_COLUMN + (${tile}) * 16u`
   return defineKernel({
-    name: `matmul_mma_staged_${epilogue}_${mmaGridName(shape)}`,
+    name: `matmul_mma_${epilogue}_${mmaGridName(shape)}`,
     bindings: matmulBindings,
     overrides: matmulOverrides,
     wgsl: mmaProduct(shape, {
@@ -48,28 +50,32 @@ export function mmaStaged (shape: MmaStagedShape) {
       header: `${matmulHeader(epilogue, 'vec4<u32>', 'vec4<u32>')}
 
 /** Past the last column tile, the last again. */
-fn column_vector(group: u32, n: u32, row: u32) -> u32 {
+fn column_tile(group: u32, n: u32) -> u32 {
   let own_tiles = OWN_COLUMNS / 16u;
   ${gated
-? `let tile = min(group * ${columnGroups * columnTiles / 2}u + n / 2u, own_tiles - 1u) + n % 2u * own_tiles;`
-: `let tile = min(group * ${columnGroups * columnTiles}u + n, own_tiles - 1u);`}
-  return tile * (K / 16u) * 32u + row * 2u;
-}`,
+? `return min(group * ${columnGroups * columnTiles / 2}u + n / 2u, own_tiles - 1u) + n % 2u * own_tiles;`
+: `return min(group * ${columnGroups * columnTiles}u + n, own_tiles - 1u);`}
+}
+fn column_vector(group: u32, n: u32, row: u32) -> u32 { return column_tile(group, n) * (K / 16u) * 32u + row * 2u; }`,
       rows: 'select(num_tokens(), num_logit_rows(), LOGIT_ROWS)',
       streams: gated ? 2 : 1,
       perTile: 256,
       store: sum => `let m = m0 + row0 + element / 16u;
       let own = tile * 16u + element % 16u;
-      if (m < tokens && own < OWN_COLUMNS) { ${storeOutput(epilogue, 'm', 'FIRST_COLUMN + own', stream => `(${sum(stream, 'element')})`)} }`,
+      if (m < tokens && own < OWN_COLUMNS) {
+        ${parts > 1
+? `y[(${part}m) * COLUMNS + FIRST_COLUMN + own] = ${sum(0, 'element')};`
+: storeOutput(epilogue, 'm', 'FIRST_COLUMN + own', stream => `(${sum(stream, 'element')})`)}
+      }`,
       ...!gated && depthGroups === 1
         ? {
             direct: {
               // Rows of logits are not padded, and finishing touches need elements.
               condition: parts > 1 ? 'true' : '!LOGIT_ROWS && !BIAS && SCALE == 1.0 && SOFTCAP == 0.0',
-              begin: (accumulator, row0, tile) => epilogue === 'residual' && parts === 1
-                ? `${accumulator} = subgroupMatrixLoad<subgroup_matrix_result<f32, 16, 16>, row_major>(&y, ${at(row0, tile)}, COLUMNS);`
+              begin: (accumulator, row0, tile, order) => epilogue === 'residual' && parts === 1
+                ? `${accumulator} = subgroupMatrixLoad<subgroup_matrix_result<f32, 16, 16>, ${order}>(&y, ${at(row0, tile)}, COLUMNS);`
                 : '',
-              end: (accumulator, row0, tile) => `subgroupMatrixStore<row_major>(&y, ${at(row0, tile)}, ${accumulator}, COLUMNS);`,
+              end: (accumulator, row0, tile, order) => `subgroupMatrixStore<${order}>(&y, ${at(row0, tile)}, ${accumulator}, COLUMNS);`,
               always: parts > 1
             }
           }

@@ -29,7 +29,7 @@ export function addKernelsCommand (bench: Command, context: CommandContext, open
     .option('--dtype <type>', 'storage: auto, f16 or f32', oneOf(['auto', 'f16', 'f32']), 'auto')
     .option('--deterministic', 'only kernels whose order of summation is the same for every batch', false)
     .option('--tune', 'first measure anew which products are fastest here, and keep that for servers', false)
-    .option('--save-known <file>', "only measure which products are fastest here, for every named shape or the one of --synthetic, and write that as this adapter's module of packages/engine/src/tuning/known")
+    .option('--save-known <file>', "only measure which products are fastest here, for every named shape or those of --synthetic (a,b), and write that as this adapter's module of packages/engine/src/tuning/known")
     .option('--adapter <name>', "part of the GPU's name")
     .option('--json', 'print the result as JSON instead of tables', false)
     .action(async (flags: KernelsFlags) => { await runKernelsBench(flags, context, open) })
@@ -59,7 +59,7 @@ async function runKernelsBench (flags: KernelsFlags, context: CommandContext, op
 
 async function saveKnown (bench: KernelBench, file: string, { synthetic }: KernelsFlags, context: CommandContext, progress: ProgressLine): Promise<void> {
   const { adapter, numProducts, source } = await bench.tune({
-    shapes: synthetic === undefined ? undefined : [synthetic],
+    shapes: synthetic?.split(','),
     folder: kernelCacheFolder(context.env),
     onProgress: (done, total, detail) => { progress.update(done, total, detail) }
   })

@@ -2,9 +2,12 @@ import t from 'tap'
 import { GpuDevice } from '../../../packages/engine/src/device/gpu-device.ts'
 import { fastProducts } from '../../../packages/engine/src/kernels/matmul/fast-variants.ts'
 import { mmaGridColumns, mmaGridRows } from '../../../packages/engine/src/kernels/matmul/mma-grid.ts'
-import { mmaRotary, mmaRotaryGrid } from '../../../packages/engine/src/kernels/matmul/mma-rotary.ts'
+import { mmaRotary, mmaRotaryBytes, mmaRotaryGrid } from '../../../packages/engine/src/kernels/matmul/mma-rotary.ts'
 import type { MmaRotaryGrid } from '../../../packages/engine/src/kernels/matmul/mma-rotary.ts'
-import { mmaGrid } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
+import { mmaGrid, productKey } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
+import { knownAdapters } from '../../../packages/engine/src/tuning/known-adapters.ts'
+import { knownProducts } from '../../../packages/engine/src/tuning/known-products.ts'
+import { rowRanges } from '../../../packages/engine/src/tuning/product-candidates.ts'
 import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { float16Bits } from '../../reference/float16.ts'
@@ -18,11 +21,11 @@ const gpu = 'missing' in opened || (opened.device.capabilities.subgroupMatrix &&
   ? opened
   : { missing: `${opened.device.report.name} has no 16 × 16 × 16 tensor-core products by subgroups of 32` }
 
-/** All grids that the rules choose for projections of queries, keys and values, each once. */
+/** All grids that the rules choose for projections of queries, keys and values, and that known adapters were measured to be fastest with, each once. */
 function grids (maxWorkgroupBytes: number): MmaRotaryGrid[] {
   const capabilities = { f16: true, subgroups: true, timestamps: true, subgroupMatrix: true, software: false, maxBindingBytes: 2 ** 31, maxWorkgroupThreads: 1024, maxWorkgroupBytes }
-  const chosen = [[3072, 2048], [6144, 4096], [1536, 576], [2560, 5120]].flatMap(([columns = 0, k = 0]) => fastProducts(columns, k, 'store', capabilities)).flatMap(({ kernel }) => {
-    return kernel[0] === 'vector' ? [] : [mmaRotaryGrid(mmaGrid(kernel))]
+  const chosen = [[3072, 2048], [6144, 4096], [1536, 576], [2560, 5120]].flatMap(([columns = 0, k = 0]) => [...fastProducts(columns, k, 'store', capabilities), ...knownAdapters.flatMap(({ adapter }) => knownProducts({ name: adapter })[productKey(columns, k, 'store')] ?? [])]).flatMap(({ kernel }) => {
+    return kernel[0] === 'vector' ? [] : [mmaRotaryGrid(mmaGrid(kernel))].filter(grid => mmaRotaryBytes(grid) <= maxWorkgroupBytes)
   })
   return [...new Map(chosen.map(grid => [mmaRotary(grid).name, grid])).values()]
 }
@@ -31,7 +34,8 @@ t.test('every kernel that projects and rotates is valid WGSL and fits the adapte
   const device = await GpuDevice.open({ profile: 'debug', backend: 'null' })
   t.teardown(() => device[Symbol.asyncDispose]())
   for (const maxWorkgroupBytes of [48 << 10, 32 << 10]) {
-    for (const grid of grids(maxWorkgroupBytes)) {
+    const measured = rowRanges(3072).flatMap(({ candidates }) => candidates).flatMap(kernel => kernel[0] === 'vector' ? [] : [mmaRotaryGrid(mmaGrid(kernel))]).filter(grid => mmaRotaryBytes(grid) <= maxWorkgroupBytes)
+    for (const grid of [...grids(maxWorkgroupBytes), ...measured]) {
       const { name, wgsl } = mmaRotary(grid)
       const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
       const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()

@@ -45,6 +45,8 @@ t.test('only few rows of few outputs are cut into parts, and parts are whole sta
   t.ok(ruled(2048, 8192).length >= 5 && ruled(4096, 14_336).length >= 3, 'down projections are cut')
   t.same(ruled(2048, 2048).filter(({ upTo }) => upTo > 128).map(({ upTo, parts }) => [upTo, parts]), [[256, 4], [512, 2]], 'the fewer row tiles, the more parts')
   t.same(ruled(4096, 4096).filter(({ upTo }) => upTo > 128).map(({ upTo, parts }) => [upTo, parts]), [[256, 2]], 'and none where tiles alone fill a device')
+  const inLess = fastVariants(2048, 8192, 'residual', { ...capabilities, maxWorkgroupBytes: 32 << 10 }, { parted: true }).filter(({ parts = 1 }) => parts > 1)
+  t.same(inLess.map(({ upTo }) => upTo).slice(0, 3), [16, 32, 64], 'with less workgroup memory by other kernels')
   t.equal(ruled(8192, 2048).length + ruled(128_256, 2048).length, 0, 'many outputs fill a device by themselves')
 })
 

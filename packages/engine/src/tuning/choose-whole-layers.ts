@@ -1,3 +1,4 @@
+import os from 'node:os'
 import type { RunnerLimits } from '../contract.ts'
 import { InvalidShaderError, OutOfDeviceMemoryError } from '../errors.ts'
 import { WholeLayers, wholeLayerShape } from '../layers/whole-layers.ts'
@@ -18,8 +19,8 @@ const ROWS: ReadonlyArray<Omit<RowsToTry, 'sequences'>> = [
   { rows: 8, loops: [{ teams: 32, ahead: 2 }, { teams: 32, ahead: 4 }], contexts: [512, 2048, 8192], rounds: 2 }
 ]
 
-/** All of it, for the name of the file that has the answers. */
-export const whatIsTried = [WORKGROUPS, ROWS]
+/** All of it, and how, for the name of the file that has the answers: the host's time counts, so another host has its own. */
+export const whatIsTried = [WORKGROUPS, ROWS, 'what a step takes the device or the host', os.cpus()[0]?.model ?? 'a host']
 
 /**
  * Whole layers, where they are faster for single tokens of a few sequences than dispatches apart: as the folder knows, or measured now on the model itself, with whatever the KV cache holds.

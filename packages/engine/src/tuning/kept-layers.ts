@@ -29,7 +29,7 @@ export class KeptLayers extends KeptTable<readonly LayerMeasurement[]> {
   }
 }
 
-/** All that decides whether a model's whole layers are faster: their sizes and windows, and what else there is in a step. */
+/** All of a model that decides whether its whole layers are faster: their sizes and windows, and what else there is in a step. */
 export function layerKey ({ hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, qkvBias, qkNorm }: WholeLayerShape, { layers, vocabSize }: Pick<ModelConfig, 'layers' | 'vocabSize'>): string {
   const windows = layers.flatMap(({ window }) => window === undefined ? [] : [window])
   return `${layers.length} of ${hiddenSize} x ${intermediateSize}, heads ${numHeads}/${numKVHeads} of ${headDim}${qkvBias ? ', bias' : ''}${qkNorm ? ', norms' : ''}` +

@@ -27,12 +27,12 @@ export interface MeasuredProductsOptions {
 
 /** The shapes of a model's products on tensor cores; experts have kernels of their own. */
 export function productShapes (config: ModelConfig): ProductShape[] {
-  const { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, vocabSize, activation, layers, attention, mlpBias } = config
+  const { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, vocabSize, activation, layers, attention, mlpBias, rotaries } = config
   const gate = activation === 'silu' ? 'silu-gate' : 'gelu-gate'
   const parted = mayPart(config)
   const dense = layers.some(({ mlp }) => mlp === 'dense')
   return [
-    { columns: (numHeads + 2 * numKVHeads) * headDim, k: hiddenSize, epilogue: 'store' },
+    { columns: (numHeads + 2 * numKVHeads) * headDim, k: hiddenSize, epilogue: 'store', turned: attention.qkNorm === undefined && headDim % 32 === 0 && rotaries.every(({ dim }) => dim === headDim) },
     { columns: hiddenSize, k: numHeads * headDim, epilogue: 'store', parted: parted && !attention.outputBias },
     ...dense ? [{ columns: intermediateSize, k: hiddenSize, epilogue: gate }, { columns: hiddenSize, k: intermediateSize, epilogue: 'store', parted: parted && !mlpBias }] as const : [],
     { columns: vocabSize, k: hiddenSize, epilogue: 'store' }

@@ -8,7 +8,7 @@ import { partSumRows } from '../kernels/matmul/mma-linear.ts'
 import { plainSum } from '../kernels/matmul/matmul-interface.ts'
 import { MANY_COLUMNS } from '../kernels/matmul/matmul-variant.ts'
 import type { MatmulVariant } from '../kernels/matmul/matmul-variant.ts'
-import { productKey, productVariant } from '../kernels/matmul/product-table.ts'
+import { productKey, productVariant, rotaryProduct } from '../kernels/matmul/product-table.ts'
 import type { ProductChoice, ProductKernel, ProductTable } from '../kernels/matmul/product-table.ts'
 import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import { isGated } from '../kernels/matmul/weight-layout.ts'
@@ -24,6 +24,8 @@ export interface ProductShape {
   readonly epilogue: Epilogue
   /** Whoever reads the product can add up the sums of parts of K. */
   readonly parted?: boolean
+  /** Queries, keys and values, which the kernel that projects them turns, too. */
+  readonly turned?: boolean
 }
 
 export interface TuneOptions {
@@ -60,15 +62,14 @@ export async function tuneProducts (gpu: GpuDevice, shapes: readonly ProductShap
 interface Candidate { readonly kernel: ProductKernel, readonly variant: MatmulVariant }
 
 /** What the rules choose first, then the others. */
-function candidatesOf (gpu: GpuDevice, { columns, k, epilogue, parted }: ProductShape, { upTo, measuredRows, candidates }: RowRange): Candidate[] {
+function candidatesOf (gpu: GpuDevice, { columns, k, epilogue, parted, turned }: ProductShape, { upTo, measuredRows, candidates }: RowRange): Candidate[] {
   const ruled = ruledProducts(columns, k, epilogue, gpu.capabilities, parted).find(choice => choice.upTo >= measuredRows)?.kernel
-  // Queries, keys and values are turned by the kernel that projects them: mma-rotary.ts.
-  const turned = parted !== true && !isGated(epilogue) && columns < MANY_COLUMNS
-  const others = candidates.filter(kernel => kernel.join() !== ruled?.join() && !(turned && kernel[0] === 'streamed' && kernel[5] % 2 === 1))
-  return [...ruled === undefined ? [] : [ruled], ...others].flatMap((kernel): Candidate[] => {
+  const kernels = [...ruled === undefined ? [] : [ruled], ...candidates].map(kernel => turned === true ? rotaryProduct(kernel) : kernel)
+  const fitting = kernels.flatMap((kernel): Candidate[] => {
     const variant = productVariant({ upTo, kernel }, k, epilogue, gpu.capabilities)
     return variant === undefined ? [] : [{ kernel, variant }]
   })
+  return fitting.filter(({ variant: { kernel: { name } } }, i) => fitting.findIndex(({ variant }) => variant.kernel.name === name) === i)
 }
 
 function overridesOf ({ columns, k, epilogue }: ProductShape): Record<typeof matmulOverrides[number], number> {

@@ -46,7 +46,7 @@ const deep: readonly Choice[] = [
 
 const middling: readonly Choice[] = [
   { upTo: 16, streamed: [[1, 1, 16, 1, 2, 512], [1, 1, 8, 1, 2, 256]], grids: FEW },
-  { upTo: 32, streamed: [[1, 1, 8, 2, 2, 256], [1, 1, 16, 2, 2, 256]], grids: narrow[1]?.grids ?? [] },
+  { upTo: 32, streamed: [[1, 1, 8, 2, 2, 256]], grids: narrow[1]?.grids ?? [] },
   { upTo: 64, grids: [[2, 1, 8, 2, 2, 128], [1, 1, 8, 4, 2, 128], ...narrow[2]?.grids ?? []] },
   { upTo: 128, grids: [[2, 2, 2, 2, 2, 128], ...narrow[3]?.grids ?? []] },
   { upTo: Infinity, grids: [[2, 4, 1, 4, 2, 64], [2, 4, 1, 4, 4, 32], ...ANY] }
@@ -56,7 +56,7 @@ const middling: readonly Choice[] = [
 const wide: readonly Choice[] = [
   { upTo: 16, streamed: [[1, 4, 4, 1, 2, 256], [1, 2, 4, 1, 2, 128]], grids: [[1, 2, 2, 1, 2, 64], [1, 2, 2, 1, 2, 32]] },
   { upTo: 32, streamed: [[1, 4, 4, 2, 2, 256], [1, 2, 4, 2, 2, 128]], grids: [[1, 2, 2, 2, 2, 64], [1, 2, 2, 2, 2, 32]] },
-  { upTo: 64, streamed: [[2, 4, 2, 2, 2, 128], [1, 4, 4, 4, 2, 128]], grids: [[2, 4, 1, 2, 2, 64], [2, 4, 1, 2, 2, 32]] },
+  { upTo: 64, streamed: [[2, 4, 2, 2, 2, 128]], grids: [[2, 4, 1, 2, 2, 64], [2, 4, 1, 2, 2, 32]] },
   { upTo: 128, streamed: [[1, 8, 2, 4, 2, 128], [1, 8, 1, 4, 2, 64]], grids: [[4, 4, 1, 2, 2, 64], [2, 2, 2, 4, 2, 64], ...ANY] },
   { upTo: Infinity, grids: [[2, 4, 1, 4, 4, 32], [2, 2, 1, 4, 4, 32], ...ANY] }
 ]
@@ -88,9 +88,9 @@ const halfTile = (columns: number): Grid => columns > 2560 ? [4, 2, 1, 2, 2, 64]
  * read by fewer. One product of 64 rows × 2,048 outputs of K = 8,192 took 33 us without and 18 us with parts (H200).
  */
 const parted: ReadonlyArray<Choice & { readonly leastK: number }> = [
-  { upTo: 16, leastK: 4096, streamed: [[1, 8, 2, 1, 1, 256], [1, 4, 4, 1, 1, 256]], grids: [[1, 4, 1, 1, 1, 128]] },
+  { upTo: 16, leastK: 4096, streamed: [[1, 8, 2, 1, 1, 256]], grids: [[1, 4, 1, 1, 1, 128]] },
   { upTo: 32, leastK: 4096, streamed: [[1, 4, 4, 2, 1, 256]], grids: [[1, 4, 1, 2, 1, 64]] },
-  { upTo: 64, leastK: 4096, streamed: [[1, 8, 2, 4, 1, 128], [1, 4, 4, 4, 2, 128]], grids: [[2, 2, 1, 2, 2, 64]] },
+  { upTo: 64, leastK: 4096, streamed: [[1, 8, 2, 4, 1, 128]], grids: [[2, 2, 1, 2, 2, 64]] },
   { upTo: 64, leastK: 0, grids: [[2, 2, 1, 2, 2, 128], [2, 2, 1, 2, 2, 64]] },
   { upTo: 128, leastK: 4096, grids: [[2, 4, 1, 4, 2, 64]] },
   { upTo: 128, leastK: 0, grids: [[4, 2, 1, 2, 2, 64]] },
@@ -105,7 +105,7 @@ const LEAST_PART = 512
 /**
  * FlashDecoding++'s heuristic dataflow: by a weight's shape and the number of rows, a matrix-vector kernel, a flat product whose
  * workgroups cut K, or tiles. What was measured on the adapter itself comes first (tuning/); the rules here were measured on an
- * H100 (docs/decisions/2026-11-26-fast-products.md). Single rows that are normalised on the way follow `vectorLoop`. The order of summation differs between them: a row's last bits depend on how
+ * H100 (docs/decisions/2026-11-26-fast-products.md), those that stream on an H200 (2026-11-27-streamed-products.md). Single rows that are normalised on the way follow `vectorLoop`. The order of summation differs between them: a row's last bits depend on how
  * many rows it is computed with.
  */
 export function fastVariants (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities, options: FastVariantsOptions = {}): MatmulVariant[] {
@@ -115,13 +115,17 @@ export function fastVariants (columns: number, k: number, epilogue: Epilogue, ca
 
 /** The same choices as plain data; all of them fit the adapter, and the last serves any number of rows. */
 export function fastProducts (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities, { table = {}, parted = false }: FastVariantsOptions = {}): readonly ProductChoice[] {
-  const measured = toTheLastWhole((table[productKey(columns, k, epilogue, parted)] ?? []).filter(choice => productVariant(choice, k, epilogue, capabilities) !== undefined))
+  const measured = toTheLastWhole((table[productKey(columns, k, epilogue, parted)] ?? []).filter(choice => productVariant(choice, k, epilogue, capabilities) !== undefined && (parted || partsOf(choice) === 1)))
   return measured.length > 0 ? measured : toTheLastWhole(ruledProducts(columns, k, epilogue, capabilities, parted))
+}
+
+function partsOf ({ kernel }: ProductChoice): number {
+  return kernel[0] === 'vector' ? 1 : kernel[7] ?? 1
 }
 
 /** Parts have room for a few rows only. */
 function toTheLastWhole (choices: readonly ProductChoice[]): readonly ProductChoice[] {
-  const whole = choices.findLastIndex(({ kernel }) => kernel[0] === 'vector' || (kernel[7] ?? 1) === 1)
+  const whole = choices.findLastIndex(choice => partsOf(choice) === 1)
   return choices.slice(0, whole + 1)
 }
 
@@ -141,12 +145,12 @@ export function ruledProducts (columns: number, k: number, epilogue: Epilogue, c
   const fits = (choice: ProductChoice): boolean => productVariant(choice, k, epilogue, capabilities) !== undefined
   const loop = vectorLoop(columns, k, capabilities)
   const vectors: ProductChoice[] = [{ upTo: 1, kernel: ['vector', 1, loop.splits, loop.ahead] }, ...gated ? [{ upTo: 4, kernel: ['vector', 4, 8, 8] }] as const : []]
-  const staged = [...choices.filter(({ upTo }) => upTo <= 128), ...tiled(columns, gated, choices === head), ...choices.slice(-1)].flatMap(({ upTo, streamed, grids }) => {
+  const products = [...choices.filter(({ upTo }) => upTo <= 128), ...tiled(columns, gated, choices === head), ...choices.slice(-1)].flatMap(({ upTo, streamed, grids }) => {
     const fitting = kernelsOf({ streamed: streamed ?? [], grids: [...grids, ...ANY] }).map((kernel): ProductChoice => ({ upTo: Math.min(upTo, ANY_ROWS), kernel })).find(fits)
     return fitting === undefined ? [] : [fitting]
   })
-  const inParts = mayPart && choices !== head && choices !== wide ? partedProducts(columns, k).filter(fits) : []
-  const whole = [...vectors.filter(fits), ...staged].filter(({ upTo }) => !inParts.some(choice => choice.upTo === upTo))
+  const inParts = mayPart && choices !== head && choices !== wide ? partedProducts(columns, k, fits) : []
+  const whole = [...vectors.filter(fits), ...products].filter(({ upTo }) => !inParts.some(choice => choice.upTo === upTo))
   return [...whole, ...inParts].sort((a, b) => a.upTo - b.upTo)
 }
 
@@ -163,8 +167,8 @@ function workgroups ([rowGroups, columnGroups, , rowTiles, columnTiles]: Grid, r
   return Math.ceil(rows / (16 * rowGroups * rowTiles)) * Math.ceil(columns / (16 * columnGroups * columnTiles))
 }
 
-/** The first choice for each number of rows whose tiles leave a device room for parts. */
-function partedProducts (columns: number, k: number): ProductChoice[] {
+/** The first choice for each number of rows that fits the adapter, and whose tiles leave a device room for parts. */
+function partedProducts (columns: number, k: number, fits: (choice: ProductChoice) => boolean): ProductChoice[] {
   const all = parted.filter(({ leastK }) => k >= leastK).flatMap(({ upTo, streamed = [], grids }) => [...streamed, ...grids].flatMap((grid, i): ProductChoice[] => {
     const groups = workgroups(grid, upTo, columns)
     const depth = grid[5]
@@ -173,7 +177,8 @@ function partedProducts (columns: number, k: number): ProductChoice[] {
     const parts = [8, 4, 2].find(count => groups * count <= most && upTo <= partRows(count) && k / count >= LEAST_PART && k % (count * depth) === 0)
     return parts === undefined ? [] : [{ upTo, kernel: [i < streamed.length ? 'streamed' : 'staged', ...grid, parts] }]
   }))
-  return all.filter(({ upTo }, i) => all.findIndex(choice => choice.upTo === upTo) === i)
+  const fitting = all.filter(fits)
+  return fitting.filter(({ upTo }, i) => fitting.findIndex(choice => choice.upTo === upTo) === i)
 }
 
 /** Columns of which there is a workgroup for every processor, and more, so that each may be small. */

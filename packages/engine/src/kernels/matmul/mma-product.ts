@@ -52,7 +52,7 @@ export function mmaProductBytes (grid: MmaGrid, streams: number): number {
  * added in ascending order: the flat form, where few rows leave no other parallelism.
  * Dispatched with x over row tiles, so that workgroups that run together share W, and parts last.
  * Bytes: ceil(M/rows)·N·K + ceil(N/columns)·M·K halves; operations 2·M·N·K.
- * @see FlashDecoding++ (Hong et al. 2023) part 2. Differs: weights are double-buffered in registers, since two stages of both operands in workgroup memory
+ * @see FlashDecoding++ (Hong et al. 2023) part 2. Differs: staged weights are double-buffered in registers, since two stages of both operands in workgroup memory
  * leave room for half as many workgroups (docs/decisions/2026-11-27-streamed-products.md).
  */
 export function mmaProduct (grid: MmaGrid, { title, header, rows, streams, perTile, store, direct }: MmaOutputs): string {

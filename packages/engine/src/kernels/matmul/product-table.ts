@@ -5,6 +5,7 @@ import { mmaGridRows } from './mma-grid.ts'
 import type { MmaGrid } from './mma-grid.ts'
 import { mmaLinear, mmaLinearBytes, mmaLinearColumns, mostParts, partRows } from './mma-linear.ts'
 import type { MmaLinearShape } from './mma-linear.ts'
+import { mmaRotaryGrid } from './mma-rotary.ts'
 import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
 import type { DeviceCapabilities } from '../../device/device-capabilities.ts'
@@ -59,6 +60,14 @@ export function productVariant (
   if (k % (depth * parts) !== 0 || mmaLinearBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return undefined
   if (parts > 1 && (isGated(epilogue) || upTo > partRows(parts) || parts > mostParts)) return undefined
   return { kernel: mmaLinear(shape), rows: mmaGridRows(shape), columns: mmaLinearColumns(shape), upTo, rowsFirst: true, parts }
+}
+
+/** The kernel that stands for one that turns queries and keys, too (mma-rotary.ts): of both, subgroups have the same tiles. */
+export function rotaryProduct (kernel: ProductKernel): ProductKernel {
+  if (kernel[0] === 'vector') return kernel
+  const [, rowGroups, , depthGroups, rowTiles, , depth, ...parts] = kernel
+  const { weights, columnGroups, columnTiles } = mmaRotaryGrid(mmaGrid(kernel))
+  return [weights, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, ...parts]
 }
 
 /** The grid of a tensor-core kernel. */

@@ -2,7 +2,7 @@ export const rotaryOverrides = ['K', 'OWN_COLUMNS', 'BIAS', 'NUM_HEADS', 'NUM_KV
 
 /**
  * Declarations of a kernel that projects queries, keys and values and turns them: overrides, its first four bindings, and where the rows of
- * W `[q heads | k heads | v heads][D]`, tiled, lie. A rotation pairs outputs i and i + D/2 of a head; so column tile `tile` of such a kernel is made of
+ * W `[q heads | k heads | v heads][D]`, tiled, lie. A rotation pairs outputs i and i + D/2 of a head; so column tile `tile` of such a kernel, but for one that streams W, is made of
  * eight of the former, rows 0 to 7, and eight of the latter: two half tiles of the weight, 256 bytes of each side by side. D is a multiple of 32.
  * A head is turned whole, or not at all (NoPE).
  * @param x the type of x's elements

@@ -4,7 +4,7 @@ import type { KnownAdapter } from '../known-adapter.ts'
 export const known: KnownAdapter = {
   adapter: 'nvidia-h200',
   driver: 'NVIDIA: 580.159.04 580.159.4.0',
-  kernels: '4533324a2062',
+  kernels: 'dcfbfa98fa41',
   products: {
     '128256 x 2048': [
       { upTo: 1, kernel: ['vector', 1, 8, 4] },

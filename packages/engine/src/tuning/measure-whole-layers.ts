@@ -94,7 +94,7 @@ async function measureGrids (parts: WholeLayerParts, timer: PassTimer, { sequenc
     const running: Trial[] = []
     for (const trial of tried) {
       trial.whole.reset(shortPatience)
-      const { shape } = await time(parts, timer, trial.whole, sequences, contexts[0] ?? 1)
+      const { shape } = await deviceSeconds(parts, timer, trial.whole, sequences, contexts[0] ?? 1)
       if (!await hasStalled(parts, trial.whole, shape)) running.push(trial)
     }
     if (running.length === 0) return undefined
@@ -102,8 +102,8 @@ async function measureGrids (parts: WholeLayerParts, timer: PassTimer, { sequenc
     for (let round = 0; round < rounds; round++) {
       for (const [i, keys] of contexts.entries()) {
         progress((round * contexts.length + i) / (rounds * contexts.length))
-        apart[i] = Math.min(apart[i] ?? Infinity, (await time(parts, timer, undefined, sequences, keys)).seconds)
-        for (const { whole, seconds } of running) seconds[i] = Math.min(seconds[i] ?? Infinity, (await time(parts, timer, whole, sequences, keys)).seconds)
+        apart[i] = Math.min(apart[i] ?? Infinity, await stepSeconds(parts, timer, undefined, sequences, keys))
+        for (const { whole, seconds } of running) seconds[i] = Math.min(seconds[i] ?? Infinity, await stepSeconds(parts, timer, whole, sequences, keys))
       }
     }
     return await fastest(parts, running, sequences, contexts, apart)
@@ -137,8 +137,13 @@ function pack ({ limits, stepLayout }: WholeLayerParts, rows: number, keys: numb
   return new StepPacker(limits, stepLayout).pack(decodeBatch(rows, keys, limits))
 }
 
-/** Seconds of a step of so many tokens with so many keys each: the device's, or the host's if it takes longer to encode it. */
-async function time (parts: WholeLayerParts, timer: PassTimer, whole: WholeLayers | undefined, rows: number, keys: number): Promise<{ readonly seconds: number, readonly shape: StepShape }> {
+/** Seconds that a step of so many tokens with so many keys each takes the device, or the host to encode it, if that is longer. */
+async function stepSeconds (parts: WholeLayerParts, timer: PassTimer, whole: WholeLayers | undefined, rows: number, keys: number): Promise<number> {
+  const { seconds, list } = await deviceSeconds(parts, timer, whole, rows, keys)
+  return Math.max(seconds, await encodingSeconds(parts.context.device, list))
+}
+
+async function deviceSeconds (parts: WholeLayerParts, timer: PassTimer, whole: WholeLayers | undefined, rows: number, keys: number): Promise<{ readonly seconds: number, readonly shape: StepShape, readonly list: CommandList }> {
   const { context: { device, buffers }, decoder } = parts
   const { shape, words } = pack(parts, rows, keys)
   device.queue.writeBuffer(buffers.step, 0, words)
@@ -147,7 +152,7 @@ async function time (parts: WholeLayerParts, timer: PassTimer, whole: WholeLayer
   decoder.record(list, shape)
   decoder.wholeLayers = undefined
   const { seconds } = await timer.time([list.dispatches], { wakeSeconds: 0.05, passSeconds: 0.005 })
-  return { seconds: Math.max(seconds, await encodingSeconds(device, list)), shape }
+  return { seconds, shape, list }
 }
 
 async function hasStalled ({ context: { device } }: WholeLayerParts, whole: WholeLayers, shape: StepShape): Promise<boolean> {

@@ -18,7 +18,7 @@ interface Choice {
   readonly grids: readonly Grid[]
 }
 
-function kernelsOf ({ streamed = [], grids }: Omit<Choice, 'upTo'>): ProductKernel[] {
+function kernelsOf (streamed: readonly Grid[] = [], grids: readonly Grid[]): ProductKernel[] {
   return [...streamed.map(grid => ['streamed', ...grid] as const), ...grids.map(grid => ['staged', ...grid] as const)]
 }
 
@@ -146,7 +146,7 @@ export function ruledProducts (columns: number, k: number, epilogue: Epilogue, c
   const loop = vectorLoop(columns, k, capabilities)
   const vectors: ProductChoice[] = [{ upTo: 1, kernel: ['vector', 1, loop.splits, loop.ahead] }, ...gated ? [{ upTo: 4, kernel: ['vector', 4, 8, 8] }] as const : []]
   const products = [...choices.filter(({ upTo }) => upTo <= 128), ...tiled(columns, gated, choices === head), ...choices.slice(-1)].flatMap(({ upTo, streamed, grids }) => {
-    const fitting = kernelsOf({ streamed: streamed ?? [], grids: [...grids, ...ANY] }).map((kernel): ProductChoice => ({ upTo: Math.min(upTo, ANY_ROWS), kernel })).find(fits)
+    const fitting = kernelsOf(streamed, [...grids, ...ANY]).map((kernel): ProductChoice => ({ upTo: Math.min(upTo, ANY_ROWS), kernel })).find(fits)
     return fitting === undefined ? [] : [fitting]
   })
   const inParts = mayPart && choices !== head && choices !== wide ? partedProducts(columns, k, fits) : []

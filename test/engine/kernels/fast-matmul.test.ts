@@ -11,6 +11,8 @@ import { isGated } from '../../../packages/engine/src/kernels/matmul/weight-layo
 import type { Epilogue } from '../../../packages/engine/src/kernels/matmul/weight-layout.ts'
 import { productVariant } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
 import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
+import { knownAdapters } from '../../../packages/engine/src/tuning/known-adapters.ts'
+import { knownProducts } from '../../../packages/engine/src/tuning/known-products.ts'
 import { rowRanges } from '../../../packages/engine/src/tuning/product-candidates.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { float16Bits, float16FromBits, stored } from '../../reference/float16.ts'
@@ -58,7 +60,7 @@ t.test('every fast kernel that a weight may take is valid WGSL for an adapter th
   const device = await GpuDevice.open({ profile: 'debug', backend: 'null' })
   t.teardown(() => device[Symbol.asyncDispose]())
   for (const epilogue of epilogues) {
-    const chosen = distinct([...choices(epilogue, 48 << 10, 32 << 10).flatMap(({ variants }) => variants), ...unchosen(epilogue), ...measured(epilogue)])
+    const chosen = distinct([...choices(epilogue, 48 << 10, 32 << 10).flatMap(({ variants }) => variants), ...unchosen(epilogue), ...measured(epilogue), ...known(epilogue, 48 << 10)])
     const normed = DEPTHS.flatMap(k => WIDTHS.map(columns => gemvNormed({ ...vectorLoop(columns, k, adapter(48 << 10)), epilogue })))
     for (const { name, wgsl } of new Map([...chosen.map(({ kernel }) => kernel), ...normed].map(kernel => [kernel.name, kernel])).values()) {
       const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
@@ -101,6 +103,14 @@ function unchosen (epilogue: Epilogue): MatmulVariant[] {
 /** What tuning measures of a shape that all stages divide. */
 function measured (epilogue: Epilogue): MatmulVariant[] {
   return rowRanges(4096, true).flatMap(({ upTo, candidates }) => candidates.flatMap(kernel => productVariant({ upTo, kernel }, 8192, epilogue, adapter(48 << 10)) ?? []))
+}
+
+/** What known adapters were measured to be fastest with; parts have a test of their own. */
+function known (epilogue: Epilogue, maxWorkgroupBytes: number): MatmulVariant[] {
+  return knownAdapters.flatMap(({ adapter: name }) => Object.entries(knownProducts({ name })).flatMap(([key, choices]) => {
+    const k = Number(/x (\d+)/.exec(key)?.[1])
+    return choices.flatMap(choice => productVariant(choice, k, epilogue, adapter(maxWorkgroupBytes)) ?? [])
+  })).filter(({ parts = 1 }) => parts === 1)
 }
 
 /** A problem whose weight and bias lie on the device. */
@@ -169,7 +179,7 @@ for (const epilogue of epilogues) {
       placed.set(key, found)
       return found
     }
-    for (const variant of distinct([...choices(epilogue, gpu.device.capabilities.maxWorkgroupBytes).flatMap(({ variants }) => variants), ...unchosen(epilogue)])) {
+    for (const variant of distinct([...choices(epilogue, gpu.device.capabilities.maxWorkgroupBytes).flatMap(({ variants }) => variants), ...unchosen(epilogue), ...known(epilogue, gpu.device.capabilities.maxWorkgroupBytes)])) {
       const { type, depth } = depthOf(variant)
       const { rows } = variant
       const [most, n] = [type === 'matrix' ? ROW_PADDING + 1 : 5, widthOf(type)]

@@ -22,20 +22,22 @@ export class CommandList {
     this.#dispatches.push({ label, pipeline: pipeline.gpu, bindGroup, grid })
   }
 
-  /** Encodes everything into one open pass. */
+  /** Encodes everything into one open pass. By index, since iterators of the list and of each grid were 10 KB of garbage in a step of 117 dispatches. */
   replay (pass: GPUComputePassEncoder): void {
     let pipeline: GPUComputePipeline | undefined
-    for (const dispatch of this.#dispatches) {
+    for (let i = 0; i < this.#dispatches.length; i++) {
+      const dispatch = this.#dispatches[i]
+      if (dispatch === undefined) continue
       if (dispatch.pipeline !== pipeline) {
         pipeline = dispatch.pipeline
         pass.setPipeline(pipeline)
       }
       pass.setBindGroup(0, dispatch.bindGroup)
       // The binding converts each argument twice, and most grids need but one or two.
-      const [x, y, z] = dispatch.grid
-      if (z !== 1) pass.dispatchWorkgroups(x, y, z)
-      else if (y !== 1) pass.dispatchWorkgroups(x, y)
-      else pass.dispatchWorkgroups(x)
+      const { grid } = dispatch
+      if (grid[2] !== 1) pass.dispatchWorkgroups(grid[0], grid[1], grid[2])
+      else if (grid[1] !== 1) pass.dispatchWorkgroups(grid[0], grid[1])
+      else pass.dispatchWorkgroups(grid[0])
     }
   }
 }

@@ -126,6 +126,22 @@ t.test('a few long sequences are split until the device is busy, and many sequen
   t.equal(splits(1, 8 * atOnce), 8, 'into as many parts as the projection behind it merges')
 })
 
+t.test('where workgroups of most subgroups would crowd a processor they have fewer loads under way, and more rows have fewer subgroups', async t => {
+  const plan = matrix(aConfig({ numKVHeads: 8, headDim: 64, group: 4 }))
+  if (plan.type !== 'matrix') throw new Error('no tensor cores')
+  t.strictSame(plan.splits.map(({ subgroups, loads, leastRows }) => [subgroups, loads, leastRows]), [[1, undefined, undefined], [2, undefined, undefined], [4, undefined, undefined], [8, undefined, undefined], [8, 4, 129]])
+  const split = chooseSplit(plan, 8)
+  t.strictSame([16, 17, 32, 33, 64].map(singles => split(singles, 600).subgroups), [8, 8, 8, 4, 4])
+  const inFlight = (singles: number, longest: number): number => {
+    const { keys, subgroups } = split(singles, longest)
+    return singles * 8 * Math.ceil(longest / keys) * subgroups
+  }
+  for (const singles of [17, 20, 27]) t.ok(inFlight(singles, 4096) >= 1600, `${singles} long sequences are still split: ${inFlight(singles, 4096)} subgroups`)
+  t.equal(split(32, 4096).keys, 4096, 'those that fill the device are not')
+  const few = matrix(aConfig({ numKVHeads: 8, headDim: 64, group: 8 }))
+  t.equal(few.type === 'matrix' && few.splits.some(({ leastRows }) => leastRows !== undefined), false, 'heads whose sums leave room for four loads anyway have no other kernel')
+})
+
 t.test('the splits of every batch find room among the partial results, within limits that servers have', async t => {
   for (const name of MODEL_SHAPE_NAMES) {
     const config = namedShape(name)

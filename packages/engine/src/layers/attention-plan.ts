@@ -22,7 +22,10 @@ export type AttentionPlan =
   /** One order of summation, whatever the batch: attention-order.ts. */
   | { readonly type: 'ordered', readonly tile: AttentionTileShape, readonly groups: readonly AttentionTileShape[] }
   /** Whatever is fastest, cut as suits the batch: tensor cores where there are many queries, several subgroups a workgroup where there is one (`splits`, ascending). */
-  | { readonly type: 'matrix', readonly tile: AttentionMmaTileShape, readonly splits: readonly AttentionVectorShape[], readonly groups: readonly AttentionMmaGroupShape[] }
+  | { readonly type: 'matrix', readonly tile: AttentionMmaTileShape, readonly splits: readonly SplitShape[], readonly groups: readonly AttentionMmaGroupShape[] }
+
+/** A kernel for single tokens; of two with as many subgroups the later one is for at least `leastRows` pairs of a token and a KV head. */
+export interface SplitShape extends AttentionVectorShape { readonly leastRows?: number }
 
 /** Query rows an ordered tile serves at most: keys and values are reused by all of them. */
 const TILE_ROWS = 32
@@ -41,6 +44,13 @@ const GROUP_LOADS = 8
 
 /** Subgroups that a single token's workgroup may have. */
 const SPLIT_SUBGROUPS = [1, 2, 4, 8]
+
+/**
+ * Rows from which on two workgroups of the most subgroups have to fit a processor side by side. With eight loads of keys and of values under way each subgroup's registers leave room for
+ * one; four loads are 14.5 us instead of 19.3 for 256 rows of 576 keys, and four subgroups of eight loads 16.5 (H200, llama-3.2-1b).
+ */
+const CROWDED_ROWS = 129
+const CROWDED_LOADS = 4
 
 /** Subgroups over all single tokens that fill a device, some fifteen for each of its processors; measured on an H200 (docs/decisions/2026-11-26-attention-of-single-tokens.md). */
 const FULL_SUBGROUPS = 2048
@@ -65,6 +75,7 @@ export function tileTokens (plan: AttentionPlan): number {
 export function chooseSplit (plan: AttentionPlan, numKVHeads: number): (singles: number, longest: number) => Split {
   if (plan.type === 'ordered') return () => ({ keys: attentionSplit, subgroups: 1 })
   const most = plan.splits.at(-1)?.subgroups ?? 1
+  const mayCrowd = plan.splits.some(({ leastRows = 0, subgroups }) => leastRows > 0 && subgroups === most)
   const run = attentionVectorRun(plan.tile)
   // Subgroups that have work in 32 keys.
   const atOnce = attentionMmaRun / run
@@ -81,7 +92,9 @@ export function chooseSplit (plan: AttentionPlan, numKVHeads: number): (singles:
     // A few rows are cut into many workgroups, which have a processor each, and a subgroup for what it attends at a time.
     const alone = rows < 64
     const few = alone && runs <= 32
-    const wanted = alone ? (few ? atOnce : 4) : Math.min(each, rows <= 128 ? 8 : 4)
+    // Where fewer subgroups would not split the keys either, or rows alone fill the device.
+    const crowds = mayCrowd && each >= most && (longest <= OWN_KEYS * most / 2 || rows * most >= FULL_SUBGROUPS * 7 / 8)
+    const wanted = alone ? (few ? atOnce : 4) : Math.min(each, rows < CROWDED_ROWS || crowds ? 8 : 4)
     const subgroups = Math.min(most, powerOfTwo(Math.min(wanted, few ? runs * atOnce : runs)))
     const splits = !alone && longest <= OWN_KEYS * subgroups ? 1 : Math.min(Math.ceil((few ? runs * atOnce : runs) / subgroups), Math.max(1, Math.floor(each / subgroups)))
     return { keys: attentionMmaRun * Math.ceil(runs / splits), subgroups }
@@ -115,7 +128,10 @@ function matrixShapes ({ numHeads, numKVHeads, headDim, attention }: ModelConfig
   const group = numHeads / numKVHeads
   if (headDim % 16 !== 0 || headDim > 256 || group > TILE_SUBGROUPS) return undefined
   const shared = { headDim, group, capped: attention.softcap !== undefined, subgroup: 32 } as const
-  const splits = SPLIT_SUBGROUPS.map(subgroups => ({ ...shared, subgroups })).filter(shape => attentionVectorBytes(shape) <= maxWorkgroupBytes)
+  const fitting = SPLIT_SUBGROUPS.map((subgroups): SplitShape => ({ ...shared, subgroups })).filter(shape => attentionVectorBytes(shape) <= maxWorkgroupBytes)
+  const most = fitting.at(-1)
+  const crowded = most === undefined ? undefined : { ...most, loads: CROWDED_LOADS, leastRows: CROWDED_ROWS }
+  const splits = most === undefined || crowded === undefined || attentionVectorRun(crowded) === attentionVectorRun(most) ? fitting : [...fitting, crowded]
   const groups = GROUP_SUBGROUPS.flatMap(subgroups => {
     // Half as many stages are faster, if they find room.
     const long: AttentionMmaGroupShape = { ...shared, subgroups, keys: 64 }

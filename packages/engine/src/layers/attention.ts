@@ -47,7 +47,7 @@ export async function createAttention (context: LayerContext, window: number | u
     }
   }
   const groups = new Map(await Promise.all(plan.groups.map(async shape => [attentionMmaGroupMembers(shape), await pipelines.get(attentionMmaGroup(shape), sizes)] as const)))
-  const splits = await Promise.all(plan.splits.map(async shape => ({ subgroups: shape.subgroups, pipeline: await pipelines.get(attentionVector(shape), sizes) })))
+  const splits = await Promise.all(plan.splits.map(async shape => ({ subgroups: shape.subgroups, leastRows: shape.leastRows ?? 0, pipeline: await pipelines.get(attentionVector(shape), sizes) })))
   const [tile, merge] = await Promise.all([
     pipelines.get(attentionMmaTile(plan.tile), sizes),
     pipelines.get(attentionMerge, heads)
@@ -60,7 +60,7 @@ export async function createAttention (context: LayerContext, window: number | u
     return (list, shape) => {
       list.dispatch('attention_tile', tile, tileGroup, [numKVHeads, shape.tiles, 1])
       recordGroups(list, shape)
-      const split = splits.find(({ subgroups }) => subgroups === shape.splitSubgroups)
+      const split = splits.findLast(({ subgroups, leastRows }) => subgroups === shape.splitSubgroups && leastRows <= shape.singles * numKVHeads)
       if (split !== undefined && splitGroup !== undefined) list.dispatch('attention_split', split.pipeline, splitGroup, [shape.splits, numKVHeads, shape.singles])
       // Rows of one part are finished where they are attended.
       if ((shape.splits > 1 || shape.groups > 0) && leavesParts?.(shape) !== true) list.dispatch('attention_merge', merge, mergeGroup, [numHeads, shape.singles, 1])

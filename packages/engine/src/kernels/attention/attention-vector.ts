@@ -10,6 +10,8 @@ export interface AttentionVectorShape {
   readonly group: number
   /** Subgroups of a workgroup; each takes every so-manieth run of keys of the split. */
   readonly subgroups: number
+  /** Loads of keys under way in a subgroup, and as many of values; default: as many as registers have room for. */
+  readonly loads?: number
   readonly capped: boolean
   readonly subgroup: 32
 }
@@ -20,7 +22,7 @@ export function attentionVectorBytes ({ headDim, group, subgroups }: AttentionVe
 }
 
 /** Keys that a subgroup attends at a time, at most `attentionMmaRun`. */
-export function attentionVectorRun (shape: Pick<AttentionVectorShape, 'headDim' | 'group'>): number {
+export function attentionVectorRun (shape: Pick<AttentionVectorShape, 'headDim' | 'group' | 'loads'>): number {
   return geometry(shape).run
 }
 
@@ -28,10 +30,10 @@ export function attentionVectorRun (shape: Pick<AttentionVectorShape, 'headDim' 
  * Lanes that share a key, a power of two of neighbours; keys that a subgroup loads at once; loads under way for keys and as many for values,
  * fewer where many heads' sums need the registers; keys of a run, what a subgroup attends at a time.
  */
-function geometry ({ headDim, group }: Pick<AttentionVectorShape, 'headDim' | 'group'>): { lanes: number, keysAtOnce: number, loads: number, run: number } {
+function geometry ({ headDim, group, loads: wanted = 8 }: Pick<AttentionVectorShape, 'headDim' | 'group' | 'loads'>): { lanes: number, keysAtOnce: number, loads: number, run: number } {
   const lanes = 2 ** Math.ceil(Math.log2(headDim / 8))
   const keysAtOnce = 32 / lanes
-  const loads = Math.min(group > 4 ? 4 : 8, lanes)
+  const loads = Math.min(group > 4 ? 4 : wanted, lanes)
   return { lanes, keysAtOnce, loads, run: loads * keysAtOnce }
 }
 
@@ -78,7 +80,7 @@ export function attentionVector (shape: AttentionVectorShape) {
   const dot = (j: number, h: number): string => [1, 2, 3].reduce((sum, n) => `fma(k_${j}_${n}, q_${h}_${n}, ${sum})`, `k_${j}_0 * q_${h}_0`)
 
   return defineKernel({
-    name: `attention_vector_d${headDim}_g${group}_n${subgroups}${capped ? '_capped' : ''}`,
+    name: `attention_vector_d${headDim}_g${group}_n${subgroups}_l${loads}${capped ? '_capped' : ''}`,
     bindings: { q: 'read', kv: 'read', step: 'read', partial_out: 'read_write', partial_max_sum: 'read_write', y: 'read_write' },
     overrides: attentionOverrides,
     wgsl: `

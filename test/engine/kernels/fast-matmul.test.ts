@@ -179,11 +179,21 @@ for (const epilogue of epilogues) {
       placed.set(key, found)
       return found
     }
-    for (const variant of distinct([...choices(epilogue, gpu.device.capabilities.maxWorkgroupBytes).flatMap(({ variants }) => variants), ...unchosen(epilogue), ...known(epilogue, gpu.device.capabilities.maxWorkgroupBytes)])) {
+    const variants = distinct([...choices(epilogue, gpu.device.capabilities.maxWorkgroupBytes).flatMap(({ variants }) => variants), ...unchosen(epilogue), ...known(epilogue, gpu.device.capabilities.maxWorkgroupBytes)])
+    const sizeOf = (variant: MatmulVariant): { readonly n: number, readonly few: number, readonly many: number } => {
       const { type, depth } = depthOf(variant)
+      return { n: widthOf(type), few: depth, many: type === 'matrix' ? 3 * depth : depth }
+    }
+    await gpu.compile(variants.flatMap(variant => {
+      const { n, few, many } = sizeOf(variant)
+      const settings = (k: number, finish: Finish, logitRows: boolean) => [variant.kernel, matmulSettings({ k, n, epilogue, finish }, { logitRows, first: 0, count: n })] as const
+      return [settings(many, plainSum, false), settings(few, finishes[epilogue], false), ...epilogue === 'store' ? [settings(few, plainSum, true)] : []]
+    }))
+    for (const variant of variants) {
+      const { type } = depthOf(variant)
       const { rows } = variant
-      const [most, n] = [type === 'matrix' ? ROW_PADDING + 1 : 5, widthOf(type)]
-      const [few, many] = type === 'matrix' ? [depth, 3 * depth] : [depth, depth]
+      const most = type === 'matrix' ? ROW_PADDING + 1 : 5
+      const { n, few, many } = sizeOf(variant)
       const plain = await placedProblem(most, many, n, plainSum)
       for (const m of new Set([1, rows - 1, rows, rows + 1])) if (m > 0) await check(t, gpu, variant, plain, m)
       const finished = await placedProblem(most, few, n, finishes[epilogue])

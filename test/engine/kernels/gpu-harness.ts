@@ -90,6 +90,11 @@ export class GpuHarness {
     return this.upload(stepWords(records), 'u32')
   }
 
+  /** Compiles kernels that run later, f16, side by side: drivers take seconds for the large ones, one after the other minutes. */
+  async compile<B extends Bindings, O extends string> (kernels: ReadonlyArray<readonly [kernel: Kernel<B, O>, overrides: { readonly [K in O]: number }]>): Promise<void> {
+    await Promise.all(kernels.map(([kernel, overrides]) => this.pipelines('f16', 'f16').get(kernel, overrides)))
+  }
+
   async run<B extends Bindings, O extends string> (kernel: Kernel<B, O>, { storage = 'f32', activation = 'f32', overrides, buffers, grid }: Dispatched<B, O>): Promise<void> {
     const pipeline = await this.pipelines(storage, activation).get(kernel, overrides)
     const list = new CommandList()

@@ -72,7 +72,7 @@ export function matmulProblem (random: SeededRandom, size: ProblemSize, { epilog
 }
 
 /** A matrix kernel's overrides for the columns of `problem` that one buffer holds. */
-export function matmulSettings ({ k, n, epilogue, finish }: MatmulProblem, { logitRows, first, count }: { readonly logitRows: boolean, readonly first: number, readonly count: number }) {
+export function matmulSettings ({ k, n, epilogue, finish }: Pick<MatmulProblem, 'k' | 'n' | 'epilogue' | 'finish'>, { logitRows, first, count }: { readonly logitRows: boolean, readonly first: number, readonly count: number }) {
   return { K: k, N: isGated(epilogue) ? 2 * count : count, FIRST_COLUMN: first, COLUMNS: n, LOGIT_ROWS: Number(logitRows), OWN_COLUMNS: count, ...finish }
 }
 

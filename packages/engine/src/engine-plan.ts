@@ -11,6 +11,7 @@ import { chooseSplit, planAttention, tileTokens } from './layers/attention-plan.
 import type { AttentionPlan } from './layers/attention-plan.ts'
 import { groupLayout } from './layers/group-layout.ts'
 import { expertConfig } from './models/expert-layer.ts'
+import type { NormBehind } from './kernels/matmul/product-table.ts'
 import type { ModelConfig } from './models/model-config.ts'
 import { StepPacker } from './step-inputs.ts'
 import type { StepLayout } from './step-inputs.ts'
@@ -83,7 +84,7 @@ export function planEngine (config: ModelConfig, options: PlanOptions, device: P
     limits,
     attention,
     deterministic,
-    partedProducts: !deterministic && mayPart(config),
+    partedProducts: !deterministic && normBehind(config) !== undefined,
     stepLayout,
     stepWords: new StepPacker({ ...limits, numKVBlocks: 0 }, stepLayout).maxWords,
     // A sequence's last block is its own, however little of it is used.
@@ -91,9 +92,10 @@ export function planEngine (config: ModelConfig, options: PlanOptions, device: P
   }
 }
 
-/** What a projection adds to the residual stream is neither scaled nor normalised on the way, and a norm reads it next. One with a bias adds it whole. */
-export function mayPart ({ norm, residualScale }: Pick<ModelConfig, 'norm' | 'residualScale'>): boolean {
-  return norm.placement === 'before' && residualScale === 1
+/** The norm that reads projections into the residual stream: they must be neither scaled nor normalised on the way. One with a bias adds itself whole. Experts need their rows normalised. */
+export function normBehind ({ norm, residualScale, layers }: Pick<ModelConfig, 'norm' | 'residualScale' | 'layers'>): NormBehind | undefined {
+  if (norm.placement !== 'before' || residualScale !== 1) return undefined
+  return layers.every(({ mlp }) => mlp === 'dense') ? 'deferred' : 'parted'
 }
 
 /** Kernels load four values at a time, and would leave out the rest of a row without a word. */

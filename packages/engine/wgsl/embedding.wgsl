@@ -4,7 +4,7 @@ override HIDDEN_SIZE: u32;
 override FIRST_ROW: u32;
 override ROWS: u32;
 override SCALE: f32;
-override LAYOUT: u32;   // of the table, weight-layout.ts: 0 interleaved [K/4][N] of 4, 1 tiled [N/16][K/16] of 16 × 16
+override LAYOUT: u32;   // of the table, weight-layout.ts
 @group(0) @binding(0) var<storage, read> table: array<elem4>;
 @group(0) @binding(1) var<storage, read> sampled: array<u32>;
 @group(0) @binding(2) var<storage, read> step: array<vec4<u32>>;
@@ -21,8 +21,5 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   var token = record.token;
   if (token == DEVICE_TOKEN) { token = sampled[record.state_row]; }
   if (token < FIRST_ROW || token >= FIRST_ROW + ROWS) { return; }
-  let row = token - FIRST_ROW;
-  var at = c * ROWS + row;
-  if (LAYOUT == 1u) { at = (((row >> 4u) * (HIDDEN_SIZE >> 4u) + (c >> 2u)) * 16u + (row & 15u)) * 4u + (c & 3u); }
-  x[t * (HIDDEN_SIZE / 4u) + c] = vec4<f32>(table[at]) * SCALE;
+  x[t * (HIDDEN_SIZE / 4u) + c] = vec4<f32>(table[table_vector(token - FIRST_ROW, c)]) * SCALE;
 }

@@ -4,10 +4,13 @@ override HIDDEN_SIZE: u32;
 override EPS: f32;
 override GATHER: bool;
 override THREADS: u32;
+override LEFT_AT: u32;     // where row_scales gets the inverse root mean squares of the first
+override LEFT_ROWS: u32;   // rows, which a norm that is deferred behind this one asks for (matmul/deferred-norm.ts)
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> weight: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<act4>;
+@group(0) @binding(4) var<storage, read_write> row_scales: array<f32>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -23,6 +26,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   }
   let scale = inverseSqrt(workgroup_sum(squares, thread, THREADS) / f32(HIDDEN_SIZE) + EPS);
   if (wg.x >= rows) { return; }
+  if (thread == 0u && wg.x < LEFT_ROWS) { row_scales[LEFT_AT + wg.x] = scale; }
   for (var c = thread; c < vectors; c += THREADS) {
     y[wg.x * vectors + c] = act4(clamp(x[row * vectors + c] * scale * weight[c], vec4<f32>(-ACT_MAX), vec4<f32>(ACT_MAX)));
   }

@@ -7,11 +7,14 @@ override GATHER: bool;
 override PARTS: u32;
 override PART_ROWS: u32;
 override THREADS: u32;
+override LEFT_AT: u32;     // as in rms_norm
+override LEFT_ROWS: u32;
 @group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> sums: array<vec4<f32>>;      // [part][PART_ROWS][HIDDEN_SIZE/4]
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> step: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<act4>;
+@group(0) @binding(5) var<storage, read_write> row_scales: array<f32>;
 
 fn summed(row: u32, c: u32) -> vec4<f32> {
   let vectors = HIDDEN_SIZE / 4u;
@@ -34,6 +37,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   }
   let scale = inverseSqrt(workgroup_sum(squares, thread, THREADS) / f32(HIDDEN_SIZE) + EPS);
   if (wg.x >= rows) { return; }
+  if (thread == 0u && wg.x < LEFT_ROWS) { row_scales[LEFT_AT + wg.x] = scale; }
   for (var c = thread; c < vectors; c += THREADS) {
     var v: vec4<f32>;
     // Written above by this thread itself.

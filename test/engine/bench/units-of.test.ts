@@ -18,9 +18,9 @@ t.test('every unit of a step has dispatches, also where the first layer\'s label
     t.ok(units.length > 0 && units.every(unit => unit.length > 0), label)
     t.strictSame(units.flat(), dispatches.filter(dispatch => dispatch.label === label), `each dispatch of ${label} is in one unit`)
   }
-  t.equal(numUnits('attention_norm'), 1)
+  t.equal(numUnits('embedding normed'), 1)
   t.equal(numUnits('attention_norm summed'), NUM_LAYERS - 1)
-  t.equal(numUnits('mlp_norm'), NUM_LAYERS)
+  t.equal(numUnits('gate_up behind norm'), NUM_LAYERS)
   t.equal(numUnits('final_norm summed'), 1)
 })
 

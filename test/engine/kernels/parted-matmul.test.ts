@@ -27,7 +27,7 @@ const capabilities: DeviceCapabilities = {
 const SHAPES = [[2048, 2048], [2048, 8192], [4096, 4096], [4096, 14_336], [896, 4864], [1024, 3072], [5120, 8192], [64, 96], [3072, 32]] as const
 
 /** What the rules choose. */
-const ruled = (columns: number, k: number): MatmulVariant[] => fastVariants(columns, k, 'residual', capabilities, { parted: true }).filter(({ parts = 1 }) => parts > 1)
+const ruled = (columns: number, k: number): MatmulVariant[] => fastVariants(columns, k, 'residual', capabilities, { norm: 'parted' }).filter(({ parts = 1 }) => parts > 1)
 /** And what tuning may. */
 const parted = (columns: number, k: number): MatmulVariant[] => {
   const candidates = rowRanges(columns, true).flatMap(({ upTo, candidates }) => candidates.flatMap(kernel => productVariant({ upTo, kernel }, k, 'residual', capabilities) ?? []))
@@ -45,7 +45,7 @@ t.test('only few rows of few outputs are cut into parts, and parts are whole sta
   t.ok(ruled(2048, 8192).length >= 5 && ruled(4096, 14_336).length >= 3, 'down projections are cut')
   t.same(ruled(2048, 2048).filter(({ upTo }) => upTo > 128).map(({ upTo, parts }) => [upTo, parts]), [[256, 4], [512, 2]], 'the fewer row tiles, the more parts')
   t.same(ruled(4096, 4096).filter(({ upTo }) => upTo > 128).map(({ upTo, parts }) => [upTo, parts]), [[256, 2]], 'and none where tiles alone fill a device')
-  const inLess = fastVariants(2048, 8192, 'residual', { ...capabilities, maxWorkgroupBytes: 32 << 10 }, { parted: true }).filter(({ parts = 1 }) => parts > 1)
+  const inLess = fastVariants(2048, 8192, 'residual', { ...capabilities, maxWorkgroupBytes: 32 << 10 }, { norm: 'parted' }).filter(({ parts = 1 }) => parts > 1)
   t.same(inLess.map(({ upTo }) => upTo).slice(0, 3), [16, 32, 64], 'with less workgroup memory by other kernels')
   t.equal(ruled(8192, 2048).length + ruled(128_256, 2048).length, 0, 'many outputs fill a device by themselves')
 })
@@ -53,7 +53,7 @@ t.test('only few rows of few outputs are cut into parts, and parts are whole sta
 t.test('a table that ends in parts, or has more than there is room for, ends before them', async t => {
   const key = '64 x 4096 parted'
   const variants = (...kernels: ReadonlyArray<readonly [upTo: number, parts: number]>): ReadonlyArray<readonly [number, number]> => fastVariants(64, 4096, 'residual', capabilities, {
-    parted: true, table: { [key]: kernels.map(([upTo, parts]) => ({ upTo, kernel: ['staged', 2, 2, 1, 2, 2, 64, parts] })) }
+    norm: 'parted', table: { [key]: kernels.map(([upTo, parts]) => ({ upTo, kernel: ['staged', 2, 2, 1, 2, 2, 64, parts] })) }
   }).map(({ upTo, parts = 1 }) => [upTo, parts])
   t.same(variants([16, 1], [128, 8]), [[Infinity, 1]])
   t.same(variants([64, 8], [128, 16], [512, 1]), [[64, 8], [Infinity, 1]])
@@ -80,6 +80,8 @@ gpuTest('the sums of all parts of a product make up the product, and nothing is 
     const problem = matmulProblem(random, { rows: MOST_ROWS, k, n: columns }, { epilogue: 'store' })
     const weight = await gpu.upload(inLayout(problem.weight, k, 'tiled'), 'f16')
     const halves = Uint16Array.from(problem.x, float16Bits)
+    const settings = { ...matmulSettings(problem, { logitRows: false, first: 0, count: columns }), ...plainSum }
+    await gpu.compile(parted(columns, k).map(({ kernel }) => [kernel, settings] as const))
     for (const { kernel, rows, columns: wide, parts = 1, upTo } of parted(columns, k)) {
       for (const m of new Set([1, rows - 1, Math.min(upTo, rows), upTo])) {
         const x = await gpu.poisoned(MOST_ROWS * k, 'f16')
@@ -89,7 +91,7 @@ gpuTest('the sums of all parts of a product make up the product, and nothing is 
         await gpu.run(kernel, {
           storage: 'f16',
           activation: 'f16',
-          overrides: { ...matmulSettings(problem, { logitRows: false, first: 0, count: columns }), ...plainSum },
+          overrides: settings,
           buffers: { x, weight, bias: await gpu.upload([NaN], 'f32'), step: await gpu.step({ tokens: countedTokens(m), logitRows: [plainLogitRow] }), y },
           grid: [Math.ceil(m / rows), Math.ceil(columns / wide), parts]
         })

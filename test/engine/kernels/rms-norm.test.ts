@@ -14,14 +14,18 @@ const withoutSubgroups = await GpuHarness.open({ without: ['subgroups'] })
 
 interface Case { readonly x: Float64Array, readonly weight: Float64Array, readonly threads: number, readonly activation: StorageType, readonly rows?: readonly number[] }
 
-/** The kernel's output buffer for the given hidden rows, all of them in order unless `rows` gathers some. */
-async function normalise (gpu: GpuHarness, { x, weight, threads, activation, rows }: Case): Promise<{ buffer: GPUBuffer, length: number }> {
+/** Of how many rows the inverse root mean square is left, where, and words of the buffer. */
+const [LEFT_ROWS, LEFT_AT, LEFT_WORDS] = [2, 3, 7]
+
+/** The kernel's output buffer for the given hidden rows, all of them in order unless `rows` gathers some, and what it leaves of the first. */
+async function normalise (gpu: GpuHarness, { x, weight, threads, activation, rows }: Case): Promise<{ buffer: GPUBuffer, length: number, left: GPUBuffer }> {
   const hiddenSize = weight.length
   const count = rows?.length ?? x.length / hiddenSize
   const buffer = await gpu.poisoned(count * hiddenSize, activation)
+  const left = await gpu.poisoned(LEFT_WORDS, 'f32')
   await gpu.run(rmsNorm, {
     activation,
-    overrides: { HIDDEN_SIZE: hiddenSize, EPS, GATHER: rows === undefined ? 0 : 1, THREADS: threads },
+    overrides: { HIDDEN_SIZE: hiddenSize, EPS, GATHER: rows === undefined ? 0 : 1, THREADS: threads, LEFT_AT, LEFT_ROWS: rows === undefined ? LEFT_ROWS : 0 },
     buffers: {
       x: await gpu.upload(x, 'f32'),
       weight: await gpu.upload(weight, 'f32'),
@@ -29,11 +33,12 @@ async function normalise (gpu: GpuHarness, { x, weight, threads, activation, row
         tokens: countedTokens(x.length / hiddenSize),
         ...rows === undefined ? {} : { logitRows: rows.map(hiddenRow => ({ ...plainLogitRow, hiddenRow })) }
       }),
-      y: buffer
+      y: buffer,
+      row_scales: left
     },
     grid: [count + 1, 1, 1]
   })
-  return { buffer, length: count * hiddenSize }
+  return { buffer, length: count * hiddenSize, left }
 }
 
 for (const [subgroups, gpu] of [['with', withSubgroups], ['without', withoutSubgroups]] as const) {
@@ -45,8 +50,12 @@ for (const [subgroups, gpu] of [['with', withSubgroups], ['without', withoutSubg
         // The last row is so small that eps decides, the one before large.
         const x = stored(Float64Array.from([...random.normals(3 * hiddenSize), ...random.normals(hiddenSize, 300), ...random.normals(hiddenSize, 1e-4)]), 'f32')
         const weight = stored(random.normals(hiddenSize), 'f32')
-        const { buffer, length } = await normalise(gpu, { x, weight, threads, activation })
+        const { buffer, length, left } = await normalise(gpu, { x, weight, threads, activation })
         const expected = reference(x, weight, EPS)
+        const inverses = Float64Array.from({ length: LEFT_ROWS }, (_, row) => (expected[row * hiddenSize] ?? NaN) / (x[row * hiddenSize] ?? NaN) / (weight[0] ?? NaN))
+        const words = await gpu.download(left, LEFT_WORDS, 'f32')
+        assertClose(t, words.subarray(LEFT_AT, LEFT_AT + LEFT_ROWS), inverses, i => (inverses[i] ?? NaN) * (hiddenSize / 2 + 8) * F32_ROUNDING, `what the first rows are scaled by, hidden size ${hiddenSize}`)
+        t.ok([...words.subarray(0, LEFT_AT), ...words.subarray(LEFT_AT + LEFT_ROWS)].every(Number.isNaN), 'and nothing else is left')
         // The sum of squares rounds at most hiddenSize times, which the root halves; inverseSqrt is good to 2 ulp, two products follow.
         const relative = (hiddenSize / 2 + 8) * F32_ROUNDING + (activation === 'f16' ? F16_ROUNDING : 0)
         assertClose(t, await gpu.download(buffer, length, activation), expected,

@@ -67,7 +67,7 @@ t.test('a measured table decides which kernel runs, and its last choice serves a
 
 t.test('every product of a model is measured, and every range of several rows has a candidate that fits any K', async t => {
   const shapes = productShapes(namedShape('llama-3.2-1b'))
-  t.same(shapes.map(({ columns, k, epilogue, parted }) => productKey(columns, k, epilogue, parted)), ['3072 x 2048', '2048 x 2048 parted', '8192 x 2048 gated', '2048 x 8192 parted', '128256 x 2048'])
+  t.same(shapes.map(({ columns, k, epilogue, norm }) => productKey(columns, k, epilogue, norm)), ['3072 x 2048', '2048 x 2048 deferred', '8192 x 2048 gated', '2048 x 8192 deferred', '128256 x 2048'])
   for (const columns of [2048, 128_256]) {
     const ranges = rowRanges(columns)
     t.equal(ranges.at(-1)?.upTo, ANY_ROWS)

@@ -21,7 +21,7 @@ import { GpuHarness, gpuTest } from '../kernels/gpu-harness.ts'
 
 const config = namedShape('daybreak-mini')
 const shapesOfMini = productShapes(config)
-const keyOf = ({ columns, k, epilogue, parted }: typeof shapesOfMini[number]): string => productKey(columns, k, epilogue, parted)
+const keyOf = ({ columns, k, epilogue, norm }: typeof shapesOfMini[number]): string => productKey(columns, k, epilogue, norm)
 const choices = (splits: number) => [{ upTo: 1, kernel: ['vector', 1, splits, 4] as const }, { upTo: ANY_ROWS, kernel: ['staged', 2, 2, 1, 2, 2, 32] as const }]
 
 function aKnownAdapter (change: Partial<KnownAdapter> = {}): KnownAdapter {

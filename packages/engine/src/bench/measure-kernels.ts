@@ -146,12 +146,17 @@ function kvCopies ({ model, cacheBytes, mostCopies }: KernelSubject, { kinds, ba
   return kinds.includes('attention') ? Math.min(mostCopies, Math.ceil(cacheBytes / model.kvBytes(batch))) : 1
 }
 
-/** The step's labels of these kinds; of those that run the same kernel on as much, the first. */
+/** The step's labels of these kinds: of a product that the first or the last layer computes in its own way that of the others, and of those that run the same kernel on as much the first. */
 function labelsOf (subject: KernelSubject, step: BenchStep, kinds: readonly KernelKind[]): readonly string[] {
   const isDense = subject.layers.some(({ mlp }) => mlp === 'dense')
   const seen: Dispatch[] = []
   return step.labels.filter(label => {
     if (!kinds.includes(kindOf(label)) || (!isDense && ['gate_up', 'down'].includes(linearOf(label) ?? ''))) return false
+    const product = linearOf(label)
+    if (product !== undefined) {
+      const [most] = step.labels.filter(other => linearOf(other) === product).sort((a, b) => step.units(b).flat().length - step.units(a).flat().length)
+      return label === most
+    }
     if (kindOf(label) !== 'rowwise') return true
     const [dispatch] = step.units(label)[0] ?? []
     if (dispatch === undefined || seen.some(({ pipeline, grid }) => pipeline === dispatch.pipeline && grid.join() === dispatch.grid.join())) return false

@@ -10,19 +10,27 @@ export const embedding = defineKernel({
   wgsl: readShader('embedding')
 })
 
+/** Both that and the norm behind it. */
+export const embeddingNorm = defineKernel({
+  name: 'embedding_norm',
+  bindings: { table: 'read', sampled: 'read', weight: 'read', step: 'read', x: 'read_write', y: 'read_write', row_scales: 'read_write' },
+  overrides: ['HIDDEN_SIZE', 'ROWS', 'SCALE', 'LAYOUT', 'EPS', 'THREADS', 'LEFT_ROWS'],
+  wgsl: readShader('embedding_norm')
+})
+
 /** y = x / rms(x) · weight, row by row; rows are independent (batch invariant). */
 export const rmsNorm = defineKernel({
   name: 'rms_norm',
-  bindings: { x: 'read', weight: 'read', step: 'read', y: 'read_write' },
-  overrides: ['HIDDEN_SIZE', 'EPS', 'GATHER', 'THREADS'],
+  bindings: { x: 'read', weight: 'read', step: 'read', y: 'read_write', row_scales: 'read_write' },
+  overrides: ['HIDDEN_SIZE', 'EPS', 'GATHER', 'THREADS', 'LEFT_AT', 'LEFT_ROWS'],
   wgsl: readShader('rms_norm')
 })
 
 /** The same of x plus the parts of a product that were left for it, which x then has. */
 export const rmsNormSummed = defineKernel({
   name: 'rms_norm_summed',
-  bindings: { x: 'read_write', sums: 'read', weight: 'read', step: 'read', y: 'read_write' },
-  overrides: ['HIDDEN_SIZE', 'EPS', 'GATHER', 'PARTS', 'PART_ROWS', 'THREADS'],
+  bindings: { x: 'read_write', sums: 'read', weight: 'read', step: 'read', y: 'read_write', row_scales: 'read_write' },
+  overrides: ['HIDDEN_SIZE', 'EPS', 'GATHER', 'PARTS', 'PART_ROWS', 'THREADS', 'LEFT_AT', 'LEFT_ROWS'],
   wgsl: readShader('rms_norm_summed')
 })
 

@@ -10,6 +10,7 @@ export function readShader (name: string): string {
 }
 
 const stepInputs = readShader('step_inputs')
+const tableVector = readShader('table_vector')
 const reduceSubgroup = readShader('reduce_subgroup')
 const reduceWorkgroup = readShader('reduce_workgroup')
 
@@ -28,6 +29,7 @@ export function shaderPrelude (capabilities: DeviceCapabilities, storage: Storag
     // Largest value that may be stored: beyond it f16 would be infinite.
     `const ACT_MAX = ${largest(activation)};`, `const ELEM_MAX = ${largest(storage)};`)
   if (/var<storage, read> step\b/.test(wgsl)) lines.push(stepInputs)
+  if (/\btable_vector\b/.test(wgsl)) lines.push(tableVector)
   if (/\bworkgroup_(sum|max)\b/.test(wgsl)) lines.push(capabilities.subgroups ? reduceSubgroup : reduceWorkgroup)
   return lines.join('\n') + '\n'
 }

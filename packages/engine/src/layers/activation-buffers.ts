@@ -2,6 +2,7 @@ import type { RunnerLimits } from '../contract.ts'
 import type { StorageAllocator } from '../device/storage-allocator.ts'
 import type { StorageType } from '../engine.ts'
 import { attentionSplit } from '../kernels/attention/attention-order.ts'
+import { rowScalesLength, rowSquaresLength } from '../kernels/matmul/deferred-norm.ts'
 import { rowPadding } from '../kernels/matmul/matmul-interface.ts'
 import { partSumRows } from '../kernels/matmul/mma-linear.ts'
 import { sampleParts } from '../kernels/sample-kernels.ts'
@@ -24,6 +25,9 @@ export interface ActivationBuffers {
   readonly attended: GPUBuffer
   /** `[part][partRows][hidden]` f32: what a projection will add to the residual stream, in parts of K; undefined where products have none. */
   readonly partialSums: GPUBuffer | undefined
+  /** What norms that are deferred know of rows (matmul/deferred-norm.ts); empty where products have no parts either. */
+  readonly rowScales: GPUBuffer
+  readonly rowSquares: GPUBuffer
   /** `[T][intermediate]` act. */
   readonly gated: GPUBuffer
   /** `[T][hidden]` f32: what attention or MLP will add, in models that normalise it first. */
@@ -86,6 +90,8 @@ export async function createActivationBuffers (
     q: await create('q', act * (tokens + rowPadding) * attended),
     attended: await create('attended', act * tokens * attended),
     partialSums: partedProducts ? await create('partial sums', 4 * partSumRows * config.hiddenSize) : undefined,
+    rowScales: await create('row scales', partedProducts ? 4 * rowScalesLength : 0),
+    rowSquares: await create('row squares', partedProducts ? 4 * rowSquaresLength(config.hiddenSize) : 0),
     gated: await create('gated', config.layers.some(({ mlp }) => mlp === 'dense') ? act * tokens * config.intermediateSize : 0),
     branch: await create('branch', config.norm.placement === 'before' ? 0 : 4 * tokens * config.hiddenSize),
     nothing: await create('nothing', 0),

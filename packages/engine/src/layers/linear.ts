@@ -1,7 +1,8 @@
 import type { CommandList } from '../kernels/command-list.ts'
+import { deferredRows } from '../kernels/matmul/deferred-norm.ts'
 import { matmulVariants } from '../kernels/matmul/matmul-variants.ts'
 import type { matmulBindings, matmulOverrides } from '../kernels/matmul/matmul-interface.ts'
-import type { ProductTable } from '../kernels/matmul/product-table.ts'
+import type { NormBehind, ProductTable } from '../kernels/matmul/product-table.ts'
 import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import type { Pipeline, PipelineCache } from '../kernels/pipeline-cache.ts'
 import type { GpuDevice } from '../device/gpu-device.ts'
@@ -46,6 +47,10 @@ export interface LinearOptions {
   /** Multiplies each output; default 1. */
   readonly scale?: number
   readonly softcap?: number | undefined
+  /** Which norm reads the product; undefined where nothing adds up parts of it. */
+  readonly norm?: NormBehind | undefined
+  /** Numbers of rows that other kernels compute: none is compiled for them. */
+  readonly leaves?: ((rows: number) => boolean) | undefined
 }
 
 /** The overrides of a matrix kernel for one part of a weight. */
@@ -63,6 +68,11 @@ export function linearOverrides (weight: LinearWeight, part: WeightPart, { logit
   }
 }
 
+/** True for all of a range that ends; one without an end has rows that nobody else computes. */
+function allRows (from: number, upTo: number, is: (rows: number) => boolean): boolean {
+  return Number.isFinite(upTo) && upTo <= deferredRows && Array.from({ length: upTo - from + 1 }, (_, i) => from + i).every(is)
+}
+
 /** A projection bound to its input and output; `record` chooses the variant for the number of rows. */
 export class Linear {
   readonly #variants: readonly Variant[]
@@ -76,7 +86,7 @@ export class Linear {
     this.#weight = weight
     this.#variants = variants
     const bind = ({ x, y, step, bias }: LinearBuffers): GPUBindGroup[] => weight.parts.map(({ buffer }, i) => {
-      const pipeline = variants[0]?.pipelines[i]
+      const pipeline = variants.find(({ pipelines }) => pipelines.length > 0)?.pipelines[i]
       if (pipeline === undefined) throw new TypeError(`${label} has no kernel`)
       return pipeline.bind({ x, y, step, bias, weight: buffer })
     })
@@ -92,9 +102,10 @@ export class Linear {
     buffers: LinearBuffers
   ): Promise<Linear> {
     const { device, deterministic, products } = options
-    const known = matmulVariants(weight, epilogue, device, deterministic, { table: products, parted: buffers.partialSums !== undefined })
-    const variants = await Promise.all(known.map(async ({ kernel, rows, columns, upTo, rowsFirst = false, parts = 1 }) => {
-      const pipelines = await Promise.all(weight.parts.map(part => options.pipelines.get(kernel, linearOverrides(weight, part, options))))
+    const known = matmulVariants(weight, epilogue, device, deterministic, { table: products, norm: buffers.partialSums === undefined ? undefined : options.norm })
+    const variants = await Promise.all(known.map(async ({ kernel, rows, columns, upTo, rowsFirst = false, parts = 1 }, i) => {
+      const isLeft = options.leaves !== undefined && allRows((known[i - 1]?.upTo ?? 0) + 1, upTo, options.leaves)
+      const pipelines = isLeft ? [] : await Promise.all(weight.parts.map(part => options.pipelines.get(kernel, linearOverrides(weight, part, options))))
       return { rows, columns, upTo, rowsFirst, parts, pipelines }
     }))
     return new Linear(label, weight, variants, buffers)
@@ -121,7 +132,7 @@ export class Linear {
     this.#weight.parts.forEach((part, i) => {
       const pipeline = variant.pipelines[i]
       const group = (variant.parts > 1 ? this.#partedGroups : this.#groups)[i]
-      if (pipeline === undefined || group === undefined) return
+      if (pipeline === undefined || group === undefined) throw new RangeError(`${this.#label} has no kernel for ${rows} rows`)
       const alongColumns = Math.ceil(part.columns / variant.columns)
       const alongRows = Math.ceil(rows / variant.rows)
       list.dispatch(this.#label, pipeline, group, variant.rowsFirst ? [alongRows, alongColumns, variant.parts] : [alongColumns, alongRows, 1])

@@ -1,4 +1,5 @@
 import type { CommandList } from '../kernels/command-list.ts'
+import { deferredRows } from '../kernels/matmul/deferred-norm.ts'
 import { partRows } from '../kernels/matmul/mma-linear.ts'
 import { normAdd, qkNorm, rmsNorm, rmsNormSummed, toActivation } from '../kernels/model-kernels.ts'
 import type { StepShape } from '../step-inputs.ts'
@@ -13,25 +14,29 @@ export function normThreads ({ device }: Pick<LayerContext, 'device'>, length: n
   return 2 ** Math.floor(Math.log2(Math.min(maxWorkgroupThreads, software ? 32 : length >= 2048 ? 512 : 128)))
 }
 
+/** Which of a layer's norms: attention's or MLP's. */
+export type WhichNorm = 0 | 1
+
 /**
  * `normed = norm(residual)`, the input of a layer's projections; without a weight, the residual stream as it is.
  * @param before the projection that went into the residual stream last, whose parts are added up here
  */
-export async function createInputNorm (context: LayerContext, label: string, weight: GPUBuffer | undefined, before: Linear | undefined): Promise<Recorder> {
+export async function createInputNorm (context: LayerContext, which: WhichNorm, weight: GPUBuffer | undefined, before: Linear | undefined): Promise<Recorder> {
   const { pipelines, config, buffers } = context
   const { residual, step, normed } = buffers
+  const label = which === 0 ? 'attention_norm' : 'mlp_norm'
   if (weight === undefined) {
     if ((before?.partCounts.length ?? 0) > 0) throw new TypeError(`${label}: nothing adds up the parts of the projection before it`)
     const copy = await pipelines.get(toActivation, { HIDDEN_SIZE: config.hiddenSize })
     const group = copy.bind({ x: residual, step, y: normed })
     return (list, shape) => list.dispatch('to_activation', copy, group, [Math.ceil(config.hiddenSize / 256), shape.tokens, 1])
   }
-  return await createResidualNorm(context, { label, weight, y: normed, before, gather: false })
+  return await createResidualNorm(context, { label, weight, y: normed, before, which })
 }
 
 /** `headInput = norm(residual)` of the rows that need logits. */
 export async function createFinalNorm (context: LayerContext, weight: GPUBuffer, before: Linear | undefined): Promise<Recorder> {
-  return await createResidualNorm(context, { label: 'final_norm', weight, y: context.buffers.headInput, before, gather: true })
+  return await createResidualNorm(context, { label: 'final_norm', weight, y: context.buffers.headInput, before, which: undefined })
 }
 
 interface ResidualNorm {
@@ -39,20 +44,22 @@ interface ResidualNorm {
   readonly weight: GPUBuffer
   readonly y: GPUBuffer
   readonly before: Linear | undefined
-  /** Only of rows that need logits. */
-  readonly gather: boolean
+  /** Undefined: the last norm, only of rows that need logits. */
+  readonly which: WhichNorm | undefined
 }
 
-async function createResidualNorm (context: LayerContext, { label, weight, y, before, gather }: ResidualNorm): Promise<Recorder> {
-  const { pipelines, config, buffers: { residual, step, partialSums } } = context
-  const overrides = { HIDDEN_SIZE: config.hiddenSize, EPS: config.norm.eps, GATHER: Number(gather), THREADS: normThreads(context, config.hiddenSize) }
+async function createResidualNorm (context: LayerContext, { label, weight, y, before, which }: ResidualNorm): Promise<Recorder> {
+  const { pipelines, config, buffers: { residual, step, partialSums, rowScales } } = context
+  const gather = which === undefined
+  const left = gather || partialSums === undefined ? 0 : deferredRows
+  const overrides = { HIDDEN_SIZE: config.hiddenSize, EPS: config.norm.eps, GATHER: Number(gather), THREADS: normThreads(context, config.hiddenSize), LEFT_AT: (which ?? 0) * left, LEFT_ROWS: left }
   const norm = await pipelines.get(rmsNorm, overrides)
-  const group = norm.bind({ x: residual, weight, step, y })
+  const group = norm.bind({ x: residual, weight, step, y, row_scales: rowScales })
   const summed = new Map(partialSums === undefined || before === undefined
     ? []
     : await Promise.all(before.partCounts.map(async parts => {
       const pipeline = await pipelines.get(rmsNormSummed, { ...overrides, PARTS: parts, PART_ROWS: partRows(parts) })
-      return [parts, { pipeline, group: pipeline.bind({ x: residual, sums: partialSums, weight, step, y }) }] as const
+      return [parts, { pipeline, group: pipeline.bind({ x: residual, sums: partialSums, weight, step, y, row_scales: rowScales }) }] as const
     })))
   return (list, shape) => {
     const rows = gather ? shape.logitRows : shape.tokens

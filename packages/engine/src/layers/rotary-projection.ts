@@ -2,18 +2,19 @@ import { normedBytes } from '../kernels/matmul/gemv-normed.ts'
 import { gemvRotary } from '../kernels/matmul/gemv-rotary.ts'
 import { fastProducts, vectorLoop } from '../kernels/matmul/fast-variants.ts'
 import { mmaGridColumns, mmaGridRows } from '../kernels/matmul/mma-grid.ts'
-import { mmaRotary, mmaRotaryBytes, mmaRotaryGrid } from '../kernels/matmul/mma-rotary.ts'
+import { mmaRotary, mmaRotaryBehindNorm, mmaRotaryBytes, mmaRotaryGrid } from '../kernels/matmul/mma-rotary.ts'
 import { mmaGrid } from '../kernels/matmul/product-table.ts'
 import type { rotaryOverrides } from '../kernels/matmul/rotary-outputs.ts'
 import { ropeKVWrite } from '../kernels/model-kernels.ts'
 import type { LinearWeight } from '../weights/linear-weight.ts'
+import { createByRows } from './deferred-norm.ts'
 import type { LayerContext } from './layer-context.ts'
 import { createNormedLinear } from './normed-linear.ts'
 import type { NormedLinearParts } from './normed-linear.ts'
 import { createQKNorm } from './norms.ts'
 import type { Recorder } from './norms.ts'
 
-export interface RotaryProjectionParts extends Pick<NormedLinearParts, 'norm' | 'normWeight' | 'before'> {
+export interface RotaryProjectionParts extends Pick<NormedLinearParts, 'norm' | 'normWeight' | 'before' | 'deferred'> {
   /** q, k and v projections stacked by rows. */
   readonly weight: LinearWeight
   readonly bias: GPUBuffer | undefined
@@ -35,13 +36,14 @@ export async function createRotaryProjection (context: LayerContext, parts: Rota
   return await createFused(context, parts) ?? await createApart(context, parts)
 }
 
-async function createApart (context: LayerContext, { norm, normWeight, before, weight, bias, qkNorm, kv, rotation, rotaryDim }: RotaryProjectionParts): Promise<Recorder> {
+async function createApart (context: LayerContext, { norm, normWeight, before, deferred, weight, bias, qkNorm, kv, rotation, rotaryDim }: RotaryProjectionParts): Promise<Recorder> {
   const { device, pipelines, buffers, deterministic, products } = context
   const project = await createNormedLinear(context, {
     label: 'qkv',
     norm,
     normWeight,
     before,
+    deferred,
     weight,
     epilogue: 'store',
     options: { device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined },
@@ -59,11 +61,16 @@ async function createApart (context: LayerContext, { norm, normWeight, before, w
   }
 }
 
-async function createFused (context: LayerContext, { norm, normWeight, before, weight, bias, qkNorm, kv, rotation, rotaryDim }: RotaryProjectionParts): Promise<Recorder | undefined> {
-  const { config: { headDim }, device, pipelines, buffers, deterministic, products } = context
-  const [part, ...others] = weight.parts
-  const fits = qkNorm === undefined && weight.layout === 'tiled' && !deterministic && headDim % 32 === 0 && (rotaryDim === headDim || rotaryDim === 0)
-  if (part === undefined || others.length > 0 || !fits) return undefined
+/** True where the projection turns queries and keys itself. */
+export function turnsInProjection ({ config: { headDim }, deterministic }: LayerContext, { qkNorm, weight, rotaryDim }: Pick<RotaryProjectionParts, 'qkNorm' | 'weight' | 'rotaryDim'>): boolean {
+  return qkNorm === undefined && weight.layout === 'tiled' && weight.parts.length === 1 && !deterministic && headDim % 32 === 0 && (rotaryDim === headDim || rotaryDim === 0)
+}
+
+async function createFused (context: LayerContext, parts: RotaryProjectionParts): Promise<Recorder | undefined> {
+  const { norm, normWeight, before, deferred, weight, bias, kv, rotation, rotaryDim } = parts
+  const { config, device, pipelines, buffers, products } = context
+  const [part] = weight.parts
+  if (part === undefined || !turnsInProjection(context, parts)) return undefined
   const overrides = { ...headOverrides(context), K: weight.k, OWN_COLUMNS: weight.columns, BIAS: Number(bias !== undefined), TURNS: Number(rotaryDim > 0) }
   const bound = { weight: part.buffer, bias: bias ?? buffers.nothing, step: buffers.step, rotation: rotation ?? buffers.nothing, q: buffers.q, kv }
   const variants = await Promise.all(fastProducts(weight.columns, weight.k, 'store', device.capabilities, { table: products }).flatMap(({ upTo, kernel }) => {
@@ -75,11 +82,22 @@ async function createFused (context: LayerContext, { norm, normWeight, before, w
   const last = variants.at(-1)
   if (last === undefined) return undefined
   const group = last.pipeline.bind({ ...bound, x: buffers.normed })
+  const behindNorm = deferred === undefined
+    ? undefined
+    : await createByRows(deferred, 'qkv rotary behind norm', weight.columns, async ({ behind }) => {
+      const grid = mmaRotaryGrid(mmaGrid(behind))
+      const pipeline = await pipelines.get(mmaRotaryBehindNorm(grid, weight.k), { ...overrides, EPS: config.norm.eps, WHICH: deferred.which })
+      return { gpu: pipeline, group: pipeline.bind({ ...bound, x: buffers.normed, row_squares: buffers.rowSquares, row_scales: buffers.rowScales }), rows: mmaGridRows(grid), columns: mmaGridColumns(grid) }
+    })
   const alone = await createRotaryVector(context, { ...bound, x: buffers.residual, norm: normWeight }, overrides)
   return (list, shape) => {
     // Parts of the product before are added up by the norm.
     if (shape.tokens === 1 && alone !== undefined && (before?.partsOf(1) ?? 1) === 1) {
       alone(list, shape)
+      return
+    }
+    if (behindNorm !== undefined && deferred?.takes(shape.tokens) === true) {
+      behindNorm(list, shape)
       return
     }
     const { pipeline, rows, columns } = variants.find(({ upTo }) => upTo >= shape.tokens) ?? last

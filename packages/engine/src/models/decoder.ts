@@ -1,6 +1,11 @@
+import { normBehind } from '../engine-plan.ts'
 import { createAttention } from '../layers/attention.ts'
+import { createBeforeNorm, deferredNorm } from '../layers/deferred-norm.ts'
+import type { DeferredNorm } from '../layers/deferred-norm.ts'
 import { createMergedOutput } from '../layers/attention-output.ts'
 import type { BindAttention } from '../layers/attention.ts'
+import { createEmbedding } from '../layers/embedding.ts'
+import type { Embedding } from '../layers/embedding.ts'
 import { ExpertMlp } from '../layers/expert-mlp.ts'
 import type { LayerContext } from '../layers/layer-context.ts'
 import { Linear } from '../layers/linear.ts'
@@ -8,16 +13,15 @@ import type { LinearBuffers, LinearOptions } from '../layers/linear.ts'
 import { createNormedLinear } from '../layers/normed-linear.ts'
 import { createBranchNorm, createFinalNorm, createInputNorm } from '../layers/norms.ts'
 import type { Recorder } from '../layers/norms.ts'
-import { createRotaryProjection } from '../layers/rotary-projection.ts'
+import { createRotaryProjection, turnsInProjection } from '../layers/rotary-projection.ts'
 import type { WholeLayers } from '../layers/whole-layers.ts'
 import type { LinearWeight } from '../weights/linear-weight.ts'
 import type { CommandList } from '../kernels/command-list.ts'
-import { embedding } from '../kernels/model-kernels.ts'
-import { layoutNumber } from '../kernels/matmul/weight-layout.ts'
 import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import type { StepShape } from '../step-inputs.ts'
 import type { DecoderLayerWeights, DecoderMemory, DecoderWeights, ProjectionWeights } from './decoder-weights.ts'
 import { expertConfig } from './expert-layer.ts'
+import type { ModelConfig } from './model-config.ts'
 
 /**
  * A decoder-only transformer as a list of dispatches, then the head for the rows that need logits. All families are this one, told
@@ -27,14 +31,14 @@ import { expertConfig } from './expert-layer.ts'
 export class Decoder {
   /** Computes the layers of a few single tokens where it takes them. Set it before steps are recorded. */
   wholeLayers: WholeLayers | undefined
-  readonly #before: readonly Recorder[]
+  readonly #embedding: Embedding
   readonly #layers: readonly Recorder[]
   readonly #head: Recorder
   /** Behind whole layers, which leave no sums in parts for the final norm. */
   readonly #wholeHead: Recorder
 
-  private constructor (before: readonly Recorder[], layers: readonly Recorder[], head: Recorder, wholeHead: Recorder) {
-    this.#before = before
+  private constructor (embedding: Embedding, layers: readonly Recorder[], head: Recorder, wholeHead: Recorder) {
+    this.#embedding = embedding
     this.#layers = layers
     this.#head = head
     this.#wholeHead = wholeHead
@@ -47,23 +51,25 @@ export class Decoder {
     for (const { window } of config.layers) {
       if (!attentions.has(window)) attentions.set(window, await createAttention(context, window))
     }
+    const embedding = await createEmbedding(context, weights.embedding, weights.layers[0]?.beforeAttention)
     const recorders: Recorder[] = []
     let before: Linear | undefined
+    const deferred = weights.layers.map((layer, i) => deferredNorms(context, layer, i, weights.layers[i - 1]))
     for (const [i, layer] of weights.layers.entries()) {
       const attention = attentions.get(config.layers[i]?.window)
       if (attention === undefined) throw new TypeError(`layer ${i} has no configuration`)
-      const block = await createAttentionBlock(context, layer, i, attention, memory, before)
-      const mlp = await createMlp(context, layer, memory, block.last)
+      const block = await createAttentionBlock(context, layer, i, attention, memory, before, { ...deferred[i], ...i === 0 ? { normalised: embedding.normalises } : {} })
+      const mlp = await createMlp(context, layer, memory, block.last, { mlp: deferred[i]?.mlp, attention: deferred[i + 1]?.attention })
       recorders.push(...block.recorders, ...mlp.recorders)
       before = mlp.last
     }
     const [head, wholeHead] = [await createHead(context, weights, before), await createHead(context, weights, undefined)]
-    return new Decoder(await createEmbedding(context, weights.embedding), recorders, head, wholeHead)
+    return new Decoder(embedding, recorders, head, wholeHead)
   }
 
   record (list: CommandList, shape: StepShape): void {
-    for (const record of this.#before) record(list, shape)
     const areWhole = this.wholeLayers?.takes(shape) === true
+    this.#embedding.record(list, shape, areWhole)
     if (areWhole) this.wholeLayers?.record(list, shape)
     else for (const record of this.#layers) record(list, shape)
     if (shape.logitRows > 0) (areWhole ? this.#wholeHead : this.#head)(list, shape)
@@ -77,6 +83,7 @@ async function createHead (context: LayerContext, { finalNorm, head }: DecoderWe
     norm: await createFinalNorm(context, finalNorm, before),
     normWeight: finalNorm,
     before,
+    deferred: undefined,
     weight: head,
     epilogue: 'store',
     options: { device, pipelines, deterministic, products, logitRows: true, biased: false, scale: config.logitScale, softcap: config.logitSoftcap },
@@ -85,64 +92,81 @@ async function createHead (context: LayerContext, { finalNorm, head }: DecoderWe
   })
 }
 
-async function createEmbedding ({ config, pipelines, buffers }: LayerContext, { parts, layout }: LinearWeight): Promise<Recorder[]> {
-  const { hiddenSize, embeddingScale } = config
-  return await Promise.all(parts.map(async ({ buffer, firstColumn, columns }): Promise<Recorder> => {
-    const gather = await pipelines.get(embedding, { HIDDEN_SIZE: hiddenSize, FIRST_ROW: firstColumn, ROWS: columns, SCALE: embeddingScale, LAYOUT: layoutNumber[layout] })
-    const group = gather.bind({ table: buffer, sampled: buffers.sampled, step: buffers.step, x: buffers.residual })
-    return (list, shape) => list.dispatch('embedding', gather, group, [Math.ceil(hiddenSize / 256), shape.tokens, 1])
-  }))
+/** Norms of a layer that the products on both sides compute. */
+interface DeferredNorms { readonly attention?: DeferredNorm | undefined, readonly mlp?: DeferredNorm | undefined }
+
+/** And steps for which the first layer's input is normalised already. */
+interface LayerNorms extends DeferredNorms { readonly normalised?: Embedding['normalises'] }
+
+function deferredNorms (context: LayerContext, layer: DecoderLayerWeights, index: number, previous: DecoderLayerWeights | undefined): DeferredNorms {
+  const { config } = context
+  if (config.norm.placement !== 'before') return {}
+  const { qkv, qkNorm, output, mlp } = layer
+  const gate = config.activation === 'silu' ? 'silu-gate' : 'gelu-gate'
+  return {
+    attention: deferredNorm(context, {
+      which: 0,
+      normWeight: layer.beforeAttention,
+      before: previous?.mlp.type === 'dense' ? previous.mlp.down : undefined,
+      behind: { weight: qkv.weight, epilogue: 'store', turned: turnsInProjection(context, { qkNorm, weight: qkv.weight, rotaryDim: rotaryOf(config, index).dim }) }
+    }),
+    mlp: deferredNorm(context, { which: 1, normWeight: layer.beforeMlp, before: output, behind: mlp.type === 'dense' ? { weight: mlp.gateUp.weight, epilogue: gate, turned: false } : undefined })
+  }
 }
 
 /** Half a layer, and the projection into the residual stream that ends it, which may leave parts for the next norm. */
 interface Block { readonly recorders: readonly Recorder[], readonly last: Linear | undefined }
 
-async function createAttentionBlock (context: LayerContext, layer: DecoderLayerWeights, index: number, attention: BindAttention, { kv, rotations }: DecoderMemory, before: Linear | undefined): Promise<Block> {
+async function createAttentionBlock (context: LayerContext, layer: DecoderLayerWeights, index: number, attention: BindAttention, { kv, rotations }: DecoderMemory, before: Linear | undefined, { normalised, ...deferred }: LayerNorms): Promise<Block> {
   const { config, buffers } = context
   const keysValues = kv[index]
   if (keysValues === undefined) throw new TypeError(`layer ${index} has no KV buffer`)
-  const { rotary, window } = config.layers[index] ?? {}
+  const { window } = config.layers[index] ?? {}
+  const { table, dim } = rotaryOf(config, index)
+  const norm = await createInputNorm(context, 0, layer.beforeAttention, before)
   const project = await createRotaryProjection(context, {
-    norm: await createInputNorm(context, 'attention_norm', layer.beforeAttention, before),
+    norm: (list, shape) => { if (normalised?.(shape) !== true) norm(list, shape) },
     normWeight: layer.beforeAttention,
     before,
+    deferred: deferred.attention,
     ...layer.qkv,
     qkNorm: layer.qkNorm,
     kv: keysValues,
-    rotation: rotary === undefined ? undefined : rotations[rotary],
-    rotaryDim: rotary === undefined ? 0 : config.rotaries[rotary]?.dim ?? 0
+    rotation: table === undefined ? undefined : rotations[table],
+    rotaryDim: dim
   })
   const branch = branchOf(context, layer.output, buffers.attended)
-  const output = await createLinear('output', branch)
-  const merged = await createMergedOutput(context, { ...branch, window, whole: output })
+  const output = await createBranch(context, 'output', branch, deferred.mlp)
+  const merged = await createMergedOutput(context, { ...branch, window, whole: output.linear })
   const recorders: Recorder[] = [
     project,
     attention(keysValues, merged?.takes),
     (list, shape) => {
       if (merged?.takes(shape) === true) merged.record(list, shape)
-      else output.record(list, shape.tokens)
+      else output.record(list, shape)
     },
     await createBranchNorm(context, 'attention_post_norm', layer.afterAttention)
   ]
-  return { recorders, last: output }
+  return { recorders, last: output.linear }
 }
 
-async function createMlp (context: LayerContext, layer: DecoderLayerWeights, memory: DecoderMemory, before: Linear | undefined): Promise<Block> {
+async function createMlp (context: LayerContext, layer: DecoderLayerWeights, memory: DecoderMemory, before: Linear | undefined, deferred: DeferredNorms): Promise<Block> {
   const { config, device, pipelines, buffers, deterministic, products } = context
   const { mlp } = layer
-  const norm = await createInputNorm(context, 'mlp_norm', layer.beforeMlp, before)
+  const norm = await createInputNorm(context, 1, layer.beforeMlp, before)
   if (mlp.type === 'experts') {
     if (memory.experts === undefined) throw new TypeError('experts have no buffers')
     const experts = await ExpertMlp.create(context, expertConfig(config), mlp, memory.experts)
     return { recorders: [norm, (list, shape) => experts.record(list, shape)], last: undefined }
   }
-  const down = await createLinear('down', branchOf(context, mlp.down, buffers.gated))
+  const down = await createBranch(context, 'down', branchOf(context, mlp.down, buffers.gated), deferred.attention)
   const { weight, bias } = mlp.gateUp
   const gateUp = await createNormedLinear(context, {
     label: 'gate_up',
     norm,
     normWeight: layer.beforeMlp,
     before,
+    deferred: deferred.mlp,
     weight,
     epilogue: config.activation === 'silu' ? 'silu-gate' : 'gelu-gate',
     options: { device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined },
@@ -151,10 +175,10 @@ async function createMlp (context: LayerContext, layer: DecoderLayerWeights, mem
   })
   const recorders: Recorder[] = [
     gateUp,
-    (list, shape) => down.record(list, shape.tokens),
+    down.record,
     await createBranchNorm(context, 'mlp_post_norm', layer.afterMlp)
   ]
-  return { recorders, last: down }
+  return { recorders, last: down.linear }
 }
 
 interface Branch { readonly weight: LinearWeight, readonly epilogue: Epilogue, readonly options: LinearOptions, readonly buffers: LinearBuffers }
@@ -165,7 +189,7 @@ function branchOf ({ config, device, pipelines, buffers, deterministic, products
   return {
     weight,
     epilogue: direct ? 'residual' : 'store',
-    options: { device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined, scale: config.residualScale },
+    options: { device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined, scale: config.residualScale, norm: normBehind(config) },
     buffers: {
       x,
       y: direct ? buffers.residual : buffers.branch,
@@ -176,6 +200,21 @@ function branchOf ({ config, device, pipelines, buffers, deterministic, products
   }
 }
 
-async function createLinear (label: string, { weight, epilogue, options, buffers }: Branch): Promise<Linear> {
-  return await Linear.create(label, weight, epilogue, options, buffers)
+/** @param deferred the norm behind it, where that is left to it and the product behind */
+async function createBranch (context: LayerContext, label: string, { weight, epilogue, options, buffers }: Branch, deferred: DeferredNorm | undefined): Promise<{ readonly linear: Linear, readonly record: Recorder }> {
+  const linear = await Linear.create(label, weight, epilogue, { ...options, leaves: deferred?.takes }, buffers)
+  const beforeNorm = deferred === undefined ? undefined : await createBeforeNorm(context, deferred, label, weight, buffers.x)
+  return {
+    linear,
+    record: (list, shape) => {
+      if (beforeNorm !== undefined && deferred?.takes(shape.tokens) === true) beforeNorm(list, shape)
+      else linear.record(list, shape.tokens)
+    }
+  }
+}
+
+/** Which table turns a layer's queries and keys, and how much of each head; no table: nothing turns. */
+function rotaryOf (config: ModelConfig, index: number): { readonly table: number | undefined, readonly dim: number } {
+  const { rotary } = config.layers[index] ?? {}
+  return { table: rotary, dim: rotary === undefined ? 0 : config.rotaries[rotary]?.dim ?? 0 }
 }

@@ -6,6 +6,8 @@ import type { WholeLayerShape } from '../kernels/layer/layer-shape.ts'
 import { gemvMerged } from '../kernels/matmul/gemv-merged.ts'
 import { gemvNormed } from '../kernels/matmul/gemv-normed.ts'
 import { gemvRotary } from '../kernels/matmul/gemv-rotary.ts'
+import { mmaLinearBehindNorm } from '../kernels/matmul/mma-linear.ts'
+import { mmaRotaryBehindNorm } from '../kernels/matmul/mma-rotary.ts'
 import type { WholeLayerChoice } from '../layers/whole-layers.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import { rmsNorm, rmsNormSummed } from '../kernels/model-kernels.ts'
@@ -43,9 +45,11 @@ function layersFingerprint (tried: readonly unknown[]): string {
   const large = { ...llama, hiddenSize: 4096, intermediateSize: 14_336, headDim: 128, qkvBias: false, qkNorm: false }
   const whole = [llama, large, { ...llama, rows: 2 }, { ...llama, rows: 8, matrices: true }, { ...large, rows: 8, matrices: true }]
   const loop = { splits: 8, ahead: 4, k: 2048, subgroup: 32 } as const
+  const grid = { rowGroups: 1, columnGroups: 2, depthGroups: 4, rowTiles: 1, columnTiles: 2, depth: 128, subgroup: 32 }
   const apart = [
     gemvRotary(loop), gemvMerged({ ...loop, epilogue: 'residual' }), gemvNormed({ ...loop, epilogue: 'silu-gate' }),
-    attentionVector({ headDim: 64, group: 4, subgroups: 8, capped: false, subgroup: 32 })
+    attentionVector({ headDim: 64, group: 4, subgroups: 8, capped: false, subgroup: 32 }),
+    ...(['staged', 'streamed'] as const).flatMap(weights => [mmaLinearBehindNorm({ ...grid, weights, epilogue: 'silu-gate' }, 2048), mmaRotaryBehindNorm({ ...grid, weights }, 2048)])
   ]
   const texts = [...whole.map(shape => wholeLayer(shape)), ...apart, rmsNorm, rmsNormSummed].map(({ wgsl }) => wgsl)
   return createHash('sha256').update(JSON.stringify([tried, texts, kernelsFingerprint()])).digest('hex').slice(0, 12)

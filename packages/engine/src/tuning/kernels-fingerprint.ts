@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
+import { beforeNormGrid, mmaBeforeNorm } from '../kernels/matmul/mma-before-norm.ts'
 import { productVariant } from '../kernels/matmul/product-table.ts'
 import type { ProductKernel } from '../kernels/matmul/product-table.ts'
-import { rmsNormSummed } from '../kernels/model-kernels.ts'
+import { rmsNorm, rmsNormSummed } from '../kernels/model-kernels.ts'
 import { readShader } from '../kernels/shader-source.ts'
 import { rowRanges } from './product-candidates.ts'
 
@@ -15,8 +16,9 @@ const FORMS: ReadonlyArray<readonly [kernel: ProductKernel, k: number]> = [
   [['staged', 1, 2, 16, 1, 2, 256], 1024], [['streamed', 1, 8, 2, 1, 2, 32], 1024]
 ]
 
-/** Says which kernels were measured, and with how many rows: another text of any form, another candidate, or another norm behind parts makes another fingerprint. */
+/** Says which kernels were measured, and with how many rows: another text of any form, another candidate, or another norm behind parts, or none, makes another fingerprint. */
 export function kernelsFingerprint (): string {
   const texts = FORMS.flatMap(([kernel, k]) => (['store', 'residual', 'silu-gate'] as const).map(epilogue => productVariant({ upTo: 1, kernel }, k, epilogue, UNLIMITED)?.kernel.wgsl))
-  return createHash('sha256').update(JSON.stringify([rowRanges(1, true), texts, rmsNormSummed.wgsl, readShader('step_inputs')])).digest('hex').slice(0, 12)
+  const beforeNorm = FORMS.map(([kernel]) => beforeNormGrid(kernel, UNLIMITED)).flatMap(grid => grid === undefined ? [] : [mmaBeforeNorm(grid).wgsl])
+  return createHash('sha256').update(JSON.stringify([rowRanges(1, true), texts, beforeNorm, rmsNorm.wgsl, rmsNormSummed.wgsl, readShader('step_inputs')])).digest('hex').slice(0, 12)
 }

@@ -1,6 +1,6 @@
 import type { GpuDevice } from '../device/gpu-device.ts'
 import type { LoadProgress } from '../engine.ts'
-import { mayPart } from '../engine-plan.ts'
+import { normBehind } from '../engine-plan.ts'
 import { OutOfDeviceMemoryError } from '../errors.ts'
 import { productKey } from '../kernels/matmul/product-table.ts'
 import type { ProductTable } from '../kernels/matmul/product-table.ts'
@@ -29,12 +29,12 @@ export interface MeasuredProductsOptions {
 export function productShapes (config: ModelConfig): ProductShape[] {
   const { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, vocabSize, activation, layers, attention, mlpBias, rotaries } = config
   const gate = activation === 'silu' ? 'silu-gate' : 'gelu-gate'
-  const parted = mayPart(config)
+  const norm = normBehind(config)
   const dense = layers.some(({ mlp }) => mlp === 'dense')
   return [
     { columns: (numHeads + 2 * numKVHeads) * headDim, k: hiddenSize, epilogue: 'store', turned: attention.qkNorm === undefined && headDim % 32 === 0 && rotaries.every(({ dim }) => dim === headDim) },
-    { columns: hiddenSize, k: numHeads * headDim, epilogue: 'store', parted: parted && !attention.outputBias },
-    ...dense ? [{ columns: intermediateSize, k: hiddenSize, epilogue: gate }, { columns: hiddenSize, k: intermediateSize, epilogue: 'store', parted: parted && !mlpBias }] as const : [],
+    { columns: hiddenSize, k: numHeads * headDim, epilogue: 'store', norm: attention.outputBias ? undefined : norm },
+    ...dense ? [{ columns: intermediateSize, k: hiddenSize, epilogue: gate }, { columns: hiddenSize, k: intermediateSize, epilogue: 'store', norm: mlpBias ? undefined : norm }] as const : [],
     { columns: vocabSize, k: hiddenSize, epilogue: 'store' }
   ]
 }
@@ -50,7 +50,7 @@ export async function measuredProducts (gpu: GpuDevice, config: ModelConfig, { p
   if (folder === undefined) return ofItsName
   const kept = new KeptProducts(folder, gpu.report, fingerprint)
   const known = { ...ofItsName, ...await kept.read() }
-  const missing = productShapes(config).filter(({ columns, k, epilogue, parted }) => anew || known[productKey(columns, k, epilogue, parted)] === undefined)
+  const missing = productShapes(config).filter(({ columns, k, epilogue, norm }) => anew || known[productKey(columns, k, epilogue, norm)] === undefined)
   if (missing.length === 0 || !gpu.capabilities.timestamps) return known
   try {
     const measured = await tuneProducts(gpu, missing, {

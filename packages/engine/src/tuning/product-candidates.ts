@@ -62,15 +62,15 @@ const many: readonly RowRange[] = [
 ]
 
 /**
- * Of products that are added to the residual stream, by the numbers of rows that they are for: with K in parts, and a single row's, which elsewhere is normalised by the kernel that
+ * Of products that are added to the residual stream, by the numbers of rows that they are for: with K in parts, or whole, for which the norm behind is deferred; and a single row's, which elsewhere is normalised by the kernel that
  * multiplies it, and follows rules (`vectorLoop`).
  */
 const partedCandidates: Readonly<Record<number, readonly ProductKernel[]>> = {
   1: [['vector', 1, 8, 8], ['vector', 1, 16, 4], ['vector', 1, 16, 8], ['vector', 1, 32, 4], ['vector', 1, 32, 8]],
   16: [['staged', 1, 4, 1, 1, 1, 128, 8], ['staged', 1, 4, 1, 1, 1, 128, 4], ['streamed', 1, 8, 2, 1, 1, 256, 8], ['streamed', 1, 4, 4, 1, 1, 256, 4], ['streamed', 1, 2, 8, 1, 1, 256, 2]],
-  32: [['staged', 2, 2, 1, 2, 2, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 4], ['staged', 2, 2, 1, 1, 2, 128, 4], ['streamed', 1, 4, 4, 2, 1, 256, 4], ['streamed', 1, 4, 1, 2, 1, 128, 8], ['streamed', 1, 4, 4, 2, 1, 128, 4], ['streamed', 1, 8, 2, 2, 1, 256, 8]],
-  64: [['staged', 2, 2, 1, 2, 2, 64, 8], ['staged', 2, 2, 1, 2, 2, 64, 4], ['staged', 2, 2, 1, 2, 2, 128, 4], ['staged', 2, 2, 1, 2, 2, 128, 2], ['streamed', 1, 8, 2, 4, 1, 128, 8], ['streamed', 1, 4, 4, 4, 2, 128, 8], ['streamed', 1, 4, 4, 4, 1, 128, 4]],
-  128: [['staged', 2, 4, 1, 4, 2, 64, 8], ['staged', 2, 4, 1, 4, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 2], ['streamed', 1, 8, 2, 4, 2, 128, 8], ['streamed', 1, 4, 2, 4, 2, 64, 8], ['streamed', 1, 8, 1, 4, 2, 64, 8], ['streamed', 1, 4, 4, 4, 2, 128, 4]],
+  32: [['streamed', 1, 1, 16, 2, 1, 256], ['streamed', 1, 2, 8, 2, 1, 256], ['staged', 2, 2, 1, 2, 2, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 8], ['staged', 1, 4, 1, 2, 1, 64, 4], ['staged', 2, 2, 1, 1, 2, 128, 4], ['streamed', 1, 4, 4, 2, 1, 256, 4], ['streamed', 1, 4, 1, 2, 1, 128, 8], ['streamed', 1, 4, 4, 2, 1, 128, 4], ['streamed', 1, 8, 2, 2, 1, 256, 8]],
+  64: [['streamed', 1, 1, 16, 4, 1, 256], ['streamed', 1, 1, 8, 4, 1, 128], ['staged', 2, 2, 1, 2, 2, 64, 8], ['staged', 2, 2, 1, 2, 2, 64, 4], ['staged', 2, 2, 1, 2, 2, 128, 4], ['staged', 2, 2, 1, 2, 2, 128, 2], ['streamed', 1, 8, 2, 4, 1, 128, 8], ['streamed', 1, 4, 4, 4, 2, 128, 8], ['streamed', 1, 4, 4, 4, 1, 128, 4]],
+  128: [['streamed', 1, 2, 8, 4, 1, 128], ['streamed', 1, 2, 4, 4, 1, 128], ['staged', 2, 4, 1, 4, 2, 64, 8], ['staged', 2, 4, 1, 4, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 4], ['staged', 4, 2, 1, 2, 2, 64, 2], ['streamed', 1, 8, 2, 4, 2, 128, 8], ['streamed', 1, 4, 2, 4, 2, 64, 8], ['streamed', 1, 8, 1, 4, 2, 64, 8], ['streamed', 1, 4, 4, 4, 2, 128, 4]],
   256: [['staged', 2, 4, 1, 4, 2, 64, 4], ['staged', 2, 4, 1, 4, 2, 64, 2], ['staged', 2, 2, 1, 4, 4, 32, 4], ['staged', 4, 2, 1, 2, 2, 64, 2]],
   512: [['staged', 2, 4, 1, 4, 2, 64, 2], ['staged', 2, 2, 1, 4, 4, 32, 2]]
 }

@@ -31,7 +31,7 @@ export async function tuneNamedShapes (gpu: GpuDevice, { shapes = MODEL_SHAPE_NA
   let products: ProductTable = {}
   for (const [done, model] of models.entries()) {
     // Models share shapes, and few share kernels: those of one are let go before the next.
-    const missing = model.products.filter(({ columns, k, epilogue, parted }) => products[productKey(columns, k, epilogue, parted)] === undefined)
+    const missing = model.products.filter(({ columns, k, epilogue, norm }) => products[productKey(columns, k, epilogue, norm)] === undefined)
     const table = await tuneProducts(gpu, missing, {
       pipelines: new PipelineCache(gpu, 'f16', 'f16'),
       onProgress: (_done, _total, detail) => onProgress(done, models.length, `${model.name}: ${detail}`)

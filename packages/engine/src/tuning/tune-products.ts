@@ -4,16 +4,19 @@ import type { GpuDevice } from '../device/gpu-device.ts'
 import type { Dispatch } from '../kernels/command-list.ts'
 import type { matmulOverrides } from '../kernels/matmul/matmul-interface.ts'
 import { ruledProducts } from '../kernels/matmul/fast-variants.ts'
+import { deferredRows } from '../kernels/matmul/deferred-norm.ts'
+import { beforeNormGrid, mmaBeforeNorm } from '../kernels/matmul/mma-before-norm.ts'
+import type { BeforeNormGrid } from '../kernels/matmul/mma-before-norm.ts'
 import { partSumRows } from '../kernels/matmul/mma-linear.ts'
 import { plainSum } from '../kernels/matmul/matmul-interface.ts'
 import { MANY_COLUMNS } from '../kernels/matmul/matmul-variant.ts'
 import type { MatmulVariant } from '../kernels/matmul/matmul-variant.ts'
-import { productKey, productVariant, rotaryProduct } from '../kernels/matmul/product-table.ts'
-import type { ProductChoice, ProductKernel, ProductTable } from '../kernels/matmul/product-table.ts'
+import { MOST_VECTOR_ROWS, productKey, productVariant, rotaryProduct } from '../kernels/matmul/product-table.ts'
+import type { NormBehind, ProductChoice, ProductKernel, ProductTable } from '../kernels/matmul/product-table.ts'
 import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import { isGated } from '../kernels/matmul/weight-layout.ts'
-import type { PipelineCache } from '../kernels/pipeline-cache.ts'
-import { createNormBehind } from './norm-behind.ts'
+import { PipelineCache } from '../kernels/pipeline-cache.ts'
+import { beforeNormSettings, createNormBehind } from './norm-behind.ts'
 import { rowRanges } from './product-candidates.ts'
 import type { RowRange } from './product-candidates.ts'
 
@@ -22,8 +25,8 @@ export interface ProductShape {
   readonly columns: number
   readonly k: number
   readonly epilogue: Epilogue
-  /** Whoever reads the product can add up the sums of parts of K. */
-  readonly parted?: boolean
+  /** Which norm reads the product, if one does. */
+  readonly norm?: NormBehind | undefined
   /** Queries, keys and values, which the kernel that projects them turns, too. */
   readonly turned?: boolean
 }
@@ -41,14 +44,16 @@ const QUICK = { wakeSeconds: 0.005, passSeconds: 0.002 }
 const WORTH = 0.95
 
 /**
- * Measures which kernel is fastest for every shape and range of rows, with random weights and rows; with the norm behind it where that adds up parts. The device must have timestamps
+ * Measures which kernel is fastest for every shape and range of rows, with random weights and rows; with the norm behind it where that is to be had in parts, or not at all. The device must have timestamps
  * and tensor cores, and nothing else to do.
  * @throws OutOfDeviceMemoryError when a shape's buffers do not fit
  */
 export async function tuneProducts (gpu: GpuDevice, shapes: readonly ProductShape[], { pipelines, onProgress }: TuneOptions): Promise<ProductTable> {
-  const distinct = new Map(shapes.map(shape => [productKey(shape.columns, shape.k, shape.epilogue, shape.parted), shape]))
+  const distinct = new Map(shapes.map(shape => [productKey(shape.columns, shape.k, shape.epilogue, shape.norm), shape]))
   // Compiling takes longer than measuring, and drivers compile side by side.
-  await Promise.all([...distinct.values()].flatMap(shape => rowRanges(shape.columns, shape.parted).flatMap(range => candidatesOf(gpu, shape, range).map(({ variant }) => pipelines.get(variant.kernel, overridesOf(shape))))))
+  await Promise.all([...distinct.values()].flatMap(shape => rowRanges(shape.columns, shape.norm !== undefined).flatMap(range => candidatesOf(gpu, shape, range).map(({ variant, beforeNorm }) => beforeNorm === undefined
+    ? pipelines.get(variant.kernel, overridesOf(shape))
+    : pipelines.get(mmaBeforeNorm(beforeNorm), beforeNormSettings(shape.k, shape.columns))))))
   using timer = new PassTimer(gpu)
   const table: Record<string, readonly ProductChoice[]> = {}
   for (const [key, shape] of distinct) {
@@ -59,15 +64,22 @@ export async function tuneProducts (gpu: GpuDevice, shapes: readonly ProductShap
   return table
 }
 
-interface Candidate { readonly kernel: ProductKernel, readonly variant: MatmulVariant }
+interface Candidate {
+  readonly kernel: ProductKernel
+  readonly variant: MatmulVariant
+  /** What stands for it before a norm that is deferred. */
+  readonly beforeNorm: BeforeNormGrid | undefined
+}
 
 /** What the rules choose first, then the others. */
-function candidatesOf (gpu: GpuDevice, { columns, k, epilogue, parted, turned }: ProductShape, { upTo, measuredRows, candidates }: RowRange): Candidate[] {
-  const ruled = ruledProducts(columns, k, epilogue, gpu.capabilities, parted).find(choice => choice.upTo >= measuredRows)?.kernel
+function candidatesOf (gpu: GpuDevice, { columns, k, epilogue, norm, turned }: ProductShape, { upTo, measuredRows, candidates }: RowRange): Candidate[] {
+  const ruled = ruledProducts(columns, k, epilogue, gpu.capabilities, norm).find(choice => choice.upTo >= measuredRows)?.kernel
   const kernels = [...ruled === undefined ? [] : [ruled], ...candidates].map(kernel => turned === true ? rotaryProduct(kernel) : kernel)
   const fitting = kernels.flatMap((kernel): Candidate[] => {
     const variant = productVariant({ upTo, kernel }, k, epilogue, gpu.capabilities)
-    return variant === undefined ? [] : [{ kernel, variant }]
+    // So few rows are mostly read by a gate's vector kernel, which has no deferred norm.
+    const defers = norm === 'deferred' && measuredRows > MOST_VECTOR_ROWS && measuredRows <= deferredRows
+    return variant === undefined ? [] : [{ kernel, variant, beforeNorm: defers ? beforeNormGrid(kernel, gpu.capabilities) : undefined }]
   })
   return fitting.filter(({ variant: { kernel: { name } } }, i) => fitting.findIndex(({ variant }) => variant.kernel.name === name) === i)
 }
@@ -77,8 +89,8 @@ function overridesOf ({ columns, k, epilogue }: ProductShape): Record<typeof mat
 }
 
 async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape, pipelines: PipelineCache): Promise<ProductChoice[]> {
-  const { columns, k, epilogue, parted } = shape
-  const ranges = rowRanges(columns, parted)
+  const { columns, k, epilogue, norm } = shape
+  const ranges = rowRanges(columns, norm !== undefined)
   const weightRows = columns * (isGated(epilogue) ? 2 : 1)
   const copies = Math.max(1, Math.min(32, Math.ceil(TURN_BYTES / (2 * weightRows * k))))
   const mostRows = Math.max(...ranges.map(({ measuredRows }) => measuredRows))
@@ -91,28 +103,34 @@ async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape,
   try {
     const weights: GPUBuffer[] = []
     for (let i = 0; i < copies; i++) weights.push(await create('tuned weight', 2 * weightRows * k))
-    for (const [i, weight] of weights.entries()) await fillWithRandom(gpu, weight, 'f16', 1 / Math.sqrt(k), i)
+    // All the same, since each seed would be compiled: they take turns for their addresses.
+    for (const weight of weights) await fillWithRandom(gpu, weight, 'f16', 1 / Math.sqrt(k), 0, pipelines)
     // Rows that pad a workgroup's tile are written, too.
     const padded = Math.max(256, mostRows)
     const x = await create('tuned rows', 2 * padded * k)
-    await fillWithRandom(gpu, x, 'f16', 1, 1)
+    await fillWithRandom(gpu, x, 'f16', 1, 1, pipelines)
+    const fills = new PipelineCache(gpu, 'f32', 'f32')
     const [y, bias] = [await create('tuned product', 4 * Math.max(padded, partSumRows) * columns), await create('no bias', 0)]
     const choices: ProductChoice[] = []
     for (const range of ranges) {
       const { upTo, measuredRows } = range
       const step = await create('tuned step', 48)
       gpu.queue.writeBuffer(step, 0, Uint32Array.of(measuredRows, 0, 0, measuredRows, 0, 3, 3, 3, 0, 12, 0, 0))
-      const normBehind = parted === true ? await createNormBehind(gpu, { pipelines, product: y, step, rows: measuredRows, columns, create }) : undefined
-      const timed: Array<{ readonly kernel: ProductKernel, readonly units: Dispatch[][], readonly seconds: number }> = []
-      for (const { kernel, variant } of candidatesOf(gpu, shape, range)) {
+      const normBehind = norm !== undefined ? await createNormBehind(gpu, { pipelines, fills, x, product: y, step, rows: measuredRows, columns, k, create }) : undefined
+      const unitsOf = async ({ kernel, variant, beforeNorm }: Candidate): Promise<Dispatch[][]> => {
+        if (normBehind !== undefined && beforeNorm !== undefined) return await Promise.all(weights.map(async weight => [await normBehind.deferred(beforeNorm, weight)]))
         const pipeline = await pipelines.get(variant.kernel, overridesOf(shape))
         const [alongRows, alongColumns] = [Math.ceil(measuredRows / variant.rows), Math.ceil(columns / variant.columns)]
-        const behind = normBehind === undefined ? [] : [await normBehind(variant.parts ?? 1)]
-        const units = weights.map((weight): Dispatch[] => [{
+        const behind = normBehind === undefined ? [] : [await normBehind.apart(variant.parts ?? 1)]
+        return weights.map((weight): Dispatch[] => [{
           label: kernel.join(' '), pipeline: pipeline.gpu, bindGroup: pipeline.bind({ x, weight, bias, step, y }), grid: variant.rowsFirst === true ? [alongRows, alongColumns, variant.parts ?? 1] : [alongColumns, alongRows, 1]
         }, ...behind])
+      }
+      const timed: Array<{ readonly kernel: ProductKernel, readonly units: Dispatch[][], readonly seconds: number }> = []
+      for (const candidate of candidatesOf(gpu, shape, range)) {
+        const units = await unitsOf(candidate)
         const { seconds } = await timer.time(units, QUICK)
-        timed.push({ kernel, units, seconds })
+        timed.push({ kernel: candidate.kernel, units, seconds })
       }
       const [ruled] = timed
       const best = timed.toSorted((a, b) => a.seconds - b.seconds)[0]

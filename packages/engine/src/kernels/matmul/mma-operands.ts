@@ -20,8 +20,9 @@ export function mmaOperandVectors (grid: MmaGrid): number {
   return pitchOf(grid.depth) * (grid.weights === 'staged' ? mmaGridRows(grid) + mmaGridColumns(grid) : 2 * mmaGridRows(grid))
 }
 
-export function mmaOperands (grid: MmaGrid): MmaOperands {
-  return { vectors: mmaOperandVectors(grid), ...grid.weights === 'staged' ? staged(grid) : streamed(grid) }
+/** @param waited statements where the first loads are waited for */
+export function mmaOperands (grid: MmaGrid, waited = ''): MmaOperands {
+  return { vectors: mmaOperandVectors(grid), ...grid.weights === 'staged' ? staged(grid, waited) : streamed(grid, waited) }
 }
 
 /** Vectors that a workgroup's lanes move from storage to workgroup memory, one each at a time. */
@@ -70,7 +71,7 @@ function moveColumns (grid: MmaGrid): Move {
 }
 
 /** Both operands through workgroup memory, the next stage loaded into registers before the present one is multiplied. */
-function staged (grid: MmaGrid): Omit<MmaOperands, 'vectors'> {
+function staged (grid: MmaGrid, waited: string): Omit<MmaOperands, 'vectors'> {
   const { depthGroups, rowTiles, columnTiles, depth } = grid
   const pitch = pitchOf(depth)
   const columnsAt = mmaGridRows(grid) * pitch
@@ -82,6 +83,7 @@ function staged (grid: MmaGrid): Omit<MmaOperands, 'vectors'> {
   ${w.places}
   ${x.load('kt')}
   ${w.load('kt')}
+  ${waited}
   for (; kt < end; kt += ${depth / 16}u) {
     workgroupBarrier();
     ${x.put('0u')}
@@ -102,7 +104,7 @@ function staged (grid: MmaGrid): Omit<MmaOperands, 'vectors'> {
  * x alone through workgroup memory, in two stages with one barrier each; the weight's tiles come straight from storage, as the left operand: four loads of four bytes a lane, where
  * a right one's are eight of two (NVIDIA). They are asked for before the barrier, which does not wait for them.
  */
-function streamed (grid: MmaGrid): Omit<MmaOperands, 'vectors'> {
+function streamed (grid: MmaGrid, waited: string): Omit<MmaOperands, 'vectors'> {
   const { depthGroups, rowTiles, columnTiles, depth } = grid
   const pitch = pitchOf(depth)
   const step = depth / 16
@@ -128,6 +130,7 @@ function streamed (grid: MmaGrid): Omit<MmaOperands, 'vectors'> {
   ${x.places}
   ${x.load('kt')}
   ${x.put('0u')}
+  ${waited}
   ${x.load(`min(kt + ${step}u, end - ${step}u)`)}
   while (kt < end) {
     ${turn(0)}

@@ -19,9 +19,16 @@ export interface MmaOutputs {
   readonly perTile: 128 | 256
   /**
    * Stores output `element` of row `m0 + row0 + …`: `row0` is the tile's first row within the workgroup's, `tile` its number among all column tiles
-   * (of two that are stored together: among such), `sum(stream, index)` the sum at an index of the tile's 256.
+   * (of two that are stored together: among such), `sum(stream, index)` the sum at an index of the tile's 256, `n` counts a lane's outputs.
    */
-  readonly store: (sum: (stream: number, index: string) => string) => string
+  readonly store: (sum: (stream: number, index: string) => string, n: number) => string
+  /** Asks for what `store` needs of a lane's n-th output before any operand is there: declarations, of names that n tells apart. */
+  readonly ahead?: (n: number, element: string, row0: string, tile: string) => string
+  /** `store` is run by whole subgroups, of which those lanes have an element of their own that are `mine`. */
+  readonly wholeSubgroups?: boolean
+  /** Statements before the first operands are asked for, and where these are waited for. */
+  readonly begin?: string
+  readonly waited?: string
   /** Where accumulators begin and end without passing through workgroup memory, for each of them, by the order that their rows have there. */
   readonly direct?: {
     readonly condition: string
@@ -55,9 +62,9 @@ export function mmaProductBytes (grid: MmaGrid, streams: number): number {
  * @see FlashDecoding++ (Hong et al. 2023) part 2. Differs: staged weights are double-buffered in registers, since two stages of both operands in workgroup memory
  * leave room for half as many workgroups (docs/decisions/2026-11-27-streamed-products.md).
  */
-export function mmaProduct (grid: MmaGrid, { title, header, rows, streams, perTile, store, direct }: MmaOutputs): string {
+export function mmaProduct (grid: MmaGrid, { title, header, rows, streams, perTile, store, ahead, wholeSubgroups = false, begin = '', waited = '', direct }: MmaOutputs): string {
   const { rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, parts = 1, subgroup } = grid
-  const { order, loop } = mmaOperands(grid)
+  const { order, loop } = mmaOperands(grid, waited)
   const [firstTile, endTile] = parts > 1 ? ['wg.z * part_tiles', '(wg.z + 1u) * part_tiles'] : ['0u', 'k_tiles']
   const tiles = Array.from({ length: rowTiles }, (_, i) => Array.from({ length: columnTiles }, (_, j) => ({ i, j }))).flat()
   const row0 = (i: number): string => `(row_group * ${rowTiles}u + ${i}u) * 16u`
@@ -66,16 +73,21 @@ export function mmaProduct (grid: MmaGrid, { title, header, rows, streams, perTi
   const word = (d: number, stream: number, index: string): string => `((sg / ${depthGroups}u * ${depthGroups}u + ${d}u) * ${streams}u + ${stream}u) * ${4 * SUM_VECTORS}u + ${index}`
   const sum = (stream: number, index: string): string =>
     Array.from({ length: depthGroups }, (_, d) => `bitcast<f32>(tiles[(${word(d, stream, index)}) / 4u][(${index}) % 4u])`).join(' + ')
+  const turns = Math.ceil(share / subgroup)
+  const stored = tiles.filter(({ j }) => j % streams === 0)
+  const elementOf = (q: number): string => `${depthGroups > 1 ? `depth_group * ${share}u + ` : ''}lane${wholeSubgroups && share < subgroup ? ` % ${share}u` : ''} + ${q * subgroup}u`
+  const asked = ahead === undefined ? '' : stored.flatMap(({ i, j }, at) => Array.from({ length: turns }, (_, q) => ahead(at * turns + q, elementOf(q), row0(i), tileOf(j)))).join('\n  ')
   // One tile (or two that are stored together) after the other passes through workgroup memory: a matrix' elements cannot be reached otherwise.
-  const finish = tiles.filter(({ j }) => j % streams === 0).map(({ i, j }) => `
+  const finish = stored.map(({ i, j }, at) => `
     workgroupBarrier();
     ${unroll(streams, s => `subgroupMatrixStore<${order}>(&tiles, (sg * ${streams}u + ${s}u) * ${SUM_VECTORS}u, acc_${i}_${j + s}, 4u);`)}
     workgroupBarrier();
-    ${unroll(Math.ceil(share / subgroup), q => `${share < subgroup ? `if (lane < ${share}u) ` : ''}{
-      let element = ${depthGroups > 1 ? `depth_group * ${share}u + ` : ''}lane + ${q * subgroup}u;
+    ${unroll(turns, q => `${share < subgroup && !wholeSubgroups ? `if (lane < ${share}u) ` : ''}{
+      ${wholeSubgroups ? `let mine = lane < ${share}u;` : ''}
+      let element = ${elementOf(q)};
       let row0 = ${row0(i)};
       let tile = ${tileOf(j)};
-      ${store(sum)}
+      ${store(sum, at * turns + q)}
     }`)}`).join('\n')
   const eachTile = (line: (accumulator: string, row0: string, tile: string, order: string) => string): string =>
     tiles.map(({ i, j }) => `if (${tileOf(j)} < own_tiles) { ${line(`acc_${i}_${j}`, row0(i), tileOf(j), order)} }`).join('\n')
@@ -100,6 +112,8 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) t
   ${parts > 1 ? `let part_tiles = k_tiles / ${parts}u;` : ''}
   let direct = ${direct?.condition ?? 'false'};
   ${tiles.map(({ i, j }) => `var acc_${i}_${j}: subgroup_matrix_result<f32, 16, 16>;`).join('\n')}
+  ${begin}
+  ${asked}
   ${direct === undefined || direct.begin('', '', '', '') === '' ? '' : `if (direct) { ${eachTile(direct.begin)} }`}
   var kt = ${firstTile};
   let end = ${endTile};

@@ -1,4 +1,5 @@
 import { defineKernel } from '../define-kernel.ts'
+import { behindNormBindings, behindNormHeader, behindNormOverrides, rowFactors } from './deferred-norm.ts'
 import { mmaGridName } from './mma-grid.ts'
 import type { MmaGrid } from './mma-grid.ts'
 import { mmaProduct, mmaProductBytes } from './mma-product.ts'
@@ -19,8 +20,32 @@ export function mmaRotary (grid: MmaRotaryGrid) {
     name: `matmul_mma_rotary_${mmaGridName(grid)}`,
     bindings,
     overrides: rotaryOverrides,
-    wgsl: mmaProduct(grid, grid.weights === 'staged' ? halfTiles(grid) : pairsOfTiles(grid))
+    wgsl: mmaProduct(grid, rotaryOutputs(grid))
   })
+}
+
+/** The same behind a deferred norm (deferred-norm.ts). @param k K */
+export function mmaRotaryBehindNorm (grid: MmaRotaryGrid, k: number) {
+  const { asked, added } = rowFactors(grid, k)
+  const { header, store, perTile, ...outputs } = rotaryOutputs(grid)
+  return defineKernel({
+    name: `matmul_mma_rotary_${mmaGridName(grid)}_behind_norm_${k}`,
+    bindings: { ...bindings, ...behindNormBindings },
+    overrides: [...rotaryOverrides, ...behindNormOverrides],
+    wgsl: mmaProduct(grid, {
+      ...outputs,
+      perTile,
+      header: header + behindNormHeader(grid, Object.keys(bindings).length),
+      begin: asked,
+      waited: added,
+      store: (sum, n) => `let factor = row_factors[row0 + element / ${perTile / 16}u];
+      ${store((stream, index) => `(${sum(stream, index)}) * factor`, n)}`
+    })
+  })
+}
+
+function rotaryOutputs (grid: MmaRotaryGrid): MmaOutputs {
+  return grid.weights === 'staged' ? halfTiles(grid) : pairsOfTiles(grid)
 }
 
 /** The nearest grid whose subgroups have both tiles of a pair: one that streams weights has an even number of column tiles. */

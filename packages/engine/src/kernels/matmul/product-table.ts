@@ -17,6 +17,8 @@ export type ProductKernel =
   /** mmaLinear: how weights get there; subgroups along rows, columns and K; tiles a subgroup accumulates along rows and columns; K staged at a time; parts of K. */
   | readonly [weights: MmaGrid['weights'], rowGroups: number, columnGroups: number, depthGroups: number, rowTiles: number, columnTiles: number, depth: number, parts?: number]
 
+export type MatrixKernel = Exclude<ProductKernel, readonly ['vector', ...unknown[]]>
+
 /** Which kernel computes a weight's products with up to so many rows. */
 export interface ProductChoice {
   readonly upTo: number
@@ -27,17 +29,20 @@ export interface ProductChoice {
 export type ProductTable = Readonly<Record<string, readonly ProductChoice[]>>
 
 /** Rows that a vector kernel may serve: registers hold a sum for each. */
-const MOST_VECTOR_ROWS = 4
+export const MOST_VECTOR_ROWS = 4
 
 /** Stands for any number of rows in a table, which is JSON. */
 export const ANY_ROWS = 2 ** 31
 
+/** The norm that reads a product next adds up the sums of parts of K (`parted`); or, where it is whole, may be deferred to the product behind (deferred-norm.ts), too. */
+export type NormBehind = 'parted' | 'deferred'
+
 /**
  * @param columns output columns, of a gated weight half of its rows
- * @param parted whoever reads the product can add up the sums of parts of K
+ * @param norm undefined: something else reads the product
  */
-export function productKey (columns: number, k: number, epilogue: Epilogue, parted = false): string {
-  return `${columns} x ${k}${isGated(epilogue) ? ' gated' : ''}${parted ? ' parted' : ''}`
+export function productKey (columns: number, k: number, epilogue: Epilogue, norm?: NormBehind): string {
+  return `${columns} x ${k}${isGated(epilogue) ? ' gated' : ''}${norm === undefined ? '' : ` ${norm}`}`
 }
 
 /** The kernel for a weight of this K, or undefined where it does not divide K or does not fit the adapter. */
@@ -52,9 +57,8 @@ export function productVariant (
     if (32 * splits > maxWorkgroupThreads || rows > MOST_VECTOR_ROWS) return undefined
     return { kernel: gemvTiled({ rows, splits, ahead, k, subgroup: 32, epilogue }), rows, columns: 16, upTo }
   }
-  const grid = mmaGrid(kernel)
-  const { rowGroups, columnGroups, depthGroups, columnTiles, depth, parts = 1 } = grid
-  const shape: MmaLinearShape = { ...grid, columnTiles: isGated(epilogue) ? Math.max(2, columnTiles) : columnTiles, epilogue }
+  const shape = mmaLinearShape(kernel, epilogue)
+  const { rowGroups, columnGroups, depthGroups, depth, parts = 1 } = shape
   // What the kernel cannot be: steps of K that not all depth groups have, a gate without its up tile, more rows than activations are padded to.
   if (depth % (16 * depthGroups) !== 0 || 128 % depthGroups !== 0 || (isGated(epilogue) && shape.columnTiles % 2 === 1) || mmaGridRows(shape) > rowPadding) return undefined
   if (k % (depth * parts) !== 0 || mmaLinearBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return undefined
@@ -70,7 +74,13 @@ export function rotaryProduct (kernel: ProductKernel): ProductKernel {
   return [weights, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, ...parts]
 }
 
+/** A tensor-core kernel with an epilogue; a gate has its up tile beside it. */
+export function mmaLinearShape (kernel: MatrixKernel, epilogue: Epilogue): MmaLinearShape {
+  const grid = mmaGrid(kernel)
+  return { ...grid, columnTiles: isGated(epilogue) ? Math.max(2, grid.columnTiles) : grid.columnTiles, epilogue }
+}
+
 /** The grid of a tensor-core kernel. */
-export function mmaGrid ([weights, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, parts = 1]: Exclude<ProductKernel, readonly ['vector', ...unknown[]]>): MmaGrid {
+export function mmaGrid ([weights, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, parts = 1]: MatrixKernel): MmaGrid {
   return { weights, rowGroups, columnGroups, depthGroups, rowTiles, columnTiles, depth, parts, subgroup: 32 }
 }

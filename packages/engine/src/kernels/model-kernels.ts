@@ -93,7 +93,6 @@ export const attentionMerge = defineKernel({
 /** Random weights made on the device. */
 export const fillRandom = defineKernel({
   name: 'fill_random',
-  bindings: { weight: 'read_write' },
-  overrides: ['AMPLITUDE', 'SEED', 'COUNT'],
+  bindings: { request: 'read', weight: 'read_write' },
   wgsl: readShader('fill_random')
 })

@@ -103,8 +103,7 @@ async function tuneShape (gpu: GpuDevice, timer: PassTimer, shape: ProductShape,
   try {
     const weights: GPUBuffer[] = []
     for (let i = 0; i < copies; i++) weights.push(await create('tuned weight', 2 * weightRows * k))
-    // All the same, since each seed would be compiled: they take turns for their addresses.
-    for (const weight of weights) await fillWithRandom(gpu, weight, 'f16', 1 / Math.sqrt(k), 0, pipelines)
+    for (const [i, weight] of weights.entries()) await fillWithRandom(gpu, weight, 'f16', 1 / Math.sqrt(k), i, pipelines)
     // Rows that pad a workgroup's tile are written, too.
     const padded = Math.max(256, mostRows)
     const x = await create('tuned rows', 2 * padded * k)

@@ -3,7 +3,7 @@ import { MANY_COLUMNS } from './matmul-variant.ts'
 import { partRows } from './mma-linear.ts'
 import type { MatmulVariant } from './matmul-variant.ts'
 import type { GemvLoop } from './gemv.ts'
-import { ANY_ROWS, productKey, productVariant } from './product-table.ts'
+import { ANY_ROWS, fitsProduct, productKey, productVariant } from './product-table.ts'
 import type { NormBehind, ProductChoice, ProductKernel, ProductTable } from './product-table.ts'
 import { isGated } from './weight-layout.ts'
 import type { Epilogue } from './weight-layout.ts'
@@ -117,7 +117,7 @@ export function fastVariants (columns: number, k: number, epilogue: Epilogue, ca
 
 /** The same choices as plain data; all of them fit the adapter, and the last serves any number of rows. */
 export function fastProducts (columns: number, k: number, epilogue: Epilogue, capabilities: DeviceCapabilities, { table = {}, norm }: FastVariantsOptions = {}): readonly ProductChoice[] {
-  const measured = toTheLastWhole((table[productKey(columns, k, epilogue, norm)] ?? []).filter(choice => productVariant(choice, k, epilogue, capabilities) !== undefined && (norm !== undefined || partsOf(choice) === 1)))
+  const measured = toTheLastWhole((table[productKey(columns, k, epilogue, norm)] ?? []).filter(choice => fitsProduct(choice, k, epilogue, capabilities) && (norm !== undefined || partsOf(choice) === 1)))
   return measured.length > 0 ? measured : toTheLastWhole(ruledProducts(columns, k, epilogue, capabilities, norm))
 }
 
@@ -144,7 +144,7 @@ export function ruledProducts (columns: number, k: number, epilogue: Epilogue, c
   const choices = columns >= MANY_COLUMNS
     ? head
     : gated || columns > 6144 ? wide : columns > 2560 && k <= 4096 ? middling : k >= 4096 ? [...deep, ...narrow.slice(3)] : narrow
-  const fits = (choice: ProductChoice): boolean => productVariant(choice, k, epilogue, capabilities) !== undefined
+  const fits = (choice: ProductChoice): boolean => fitsProduct(choice, k, epilogue, capabilities)
   const loop = vectorLoop(columns, k, capabilities)
   const vectors: ProductChoice[] = [{ upTo: 1, kernel: ['vector', 1, loop.splits, loop.ahead] }, ...gated ? [{ upTo: 4, kernel: ['vector', 4, 8, 8] }] as const : []]
   const products = [...choices.filter(({ upTo }) => upTo <= 128), ...tiled(columns, gated, choices === head), ...choices.slice(-1)].flatMap(({ upTo, streamed, grids }) => {

@@ -45,25 +45,29 @@ export function productKey (columns: number, k: number, epilogue: Epilogue, norm
   return `${columns} x ${k}${isGated(epilogue) ? ' gated' : ''}${norm === undefined ? '' : ` ${norm}`}`
 }
 
-/** The kernel for a weight of this K, or undefined where it does not divide K or does not fit the adapter. */
-export function productVariant (
-  { upTo, kernel }: ProductChoice,
-  k: number,
-  epilogue: Epilogue,
-  { maxWorkgroupBytes, maxWorkgroupThreads }: Pick<DeviceCapabilities, 'maxWorkgroupBytes' | 'maxWorkgroupThreads'>
-): MatmulVariant | undefined {
-  if (kernel[0] === 'vector') {
-    const [, rows, splits, ahead] = kernel
-    if (32 * splits > maxWorkgroupThreads || rows > MOST_VECTOR_ROWS) return undefined
-    return { kernel: gemvTiled({ rows, splits, ahead, k, subgroup: 32, epilogue }), rows, columns: 16, upTo }
-  }
+type Limits = Pick<DeviceCapabilities, 'maxWorkgroupBytes' | 'maxWorkgroupThreads'>
+
+/** True where the kernel divides K and fits the adapter. Nothing is written out for that: a model asks for every layer. */
+export function fitsProduct ({ upTo, kernel }: ProductChoice, k: number, epilogue: Epilogue, { maxWorkgroupBytes, maxWorkgroupThreads }: Limits): boolean {
+  if (kernel[0] === 'vector') return 32 * kernel[2] <= maxWorkgroupThreads && kernel[1] <= MOST_VECTOR_ROWS
   const shape = mmaLinearShape(kernel, epilogue)
   const { rowGroups, columnGroups, depthGroups, depth, parts = 1 } = shape
   // What the kernel cannot be: steps of K that not all depth groups have, a gate without its up tile, more rows than activations are padded to.
-  if (depth % (16 * depthGroups) !== 0 || 128 % depthGroups !== 0 || (isGated(epilogue) && shape.columnTiles % 2 === 1) || mmaGridRows(shape) > rowPadding) return undefined
-  if (k % (depth * parts) !== 0 || mmaLinearBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return undefined
-  if (parts > 1 && (isGated(epilogue) || upTo > partRows(parts) || parts > mostParts)) return undefined
-  return { kernel: mmaLinear(shape), rows: mmaGridRows(shape), columns: mmaLinearColumns(shape), upTo, rowsFirst: true, parts }
+  if (depth % (16 * depthGroups) !== 0 || 128 % depthGroups !== 0 || (isGated(epilogue) && shape.columnTiles % 2 === 1) || mmaGridRows(shape) > rowPadding) return false
+  if (k % (depth * parts) !== 0 || mmaLinearBytes(shape) > maxWorkgroupBytes || 32 * rowGroups * columnGroups * depthGroups > maxWorkgroupThreads) return false
+  return parts === 1 || (!isGated(epilogue) && upTo <= partRows(parts) && parts <= mostParts)
+}
+
+/** The kernel for a weight of this K, or undefined where it does not divide K or does not fit the adapter. */
+export function productVariant (choice: ProductChoice, k: number, epilogue: Epilogue, limits: Limits): MatmulVariant | undefined {
+  if (!fitsProduct(choice, k, epilogue, limits)) return undefined
+  const { upTo, kernel } = choice
+  if (kernel[0] === 'vector') {
+    const [, rows, splits, ahead] = kernel
+    return { kernel: gemvTiled({ rows, splits, ahead, k, subgroup: 32, epilogue }), rows, columns: 16, upTo }
+  }
+  const shape = mmaLinearShape(kernel, epilogue)
+  return { kernel: mmaLinear(shape), rows: mmaGridRows(shape), columns: mmaLinearColumns(shape), upTo, rowsFirst: true, parts: shape.parts ?? 1 }
 }
 
 /** The kernel that stands for one that turns queries and keys, too (mma-rotary.ts): of both, subgroups have the same tiles. */

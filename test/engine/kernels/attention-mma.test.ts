@@ -6,7 +6,6 @@ import { attentionMmaTile } from '../../../packages/engine/src/kernels/attention
 import { attentionVector } from '../../../packages/engine/src/kernels/attention/attention-vector.ts'
 import type { AttentionVectorShape } from '../../../packages/engine/src/kernels/attention/attention-vector.ts'
 import { attentionMerge } from '../../../packages/engine/src/kernels/model-kernels.ts'
-import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
 import { tileTokens } from '../../../packages/engine/src/layers/attention-plan.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { assertClose, assertSameBits } from './assert-close.ts'
@@ -15,6 +14,7 @@ import type { AttendingModel, Chunk, Scene, SceneOptions } from './attention-sce
 import { gpuTest } from './gpu-harness.ts'
 import type { GpuHarness } from './gpu-harness.ts'
 import { GARBAGE, largeAdapter, matrixPlan, openMatrixGpu, planFor, settings, tolerance, uploadQueries } from './matrix-attention.ts'
+import { assertValidWgsl } from './valid-wgsl.ts'
 
 const SEED = 20261127
 // One key, both sides of a block of 16, of a run of 32, of 128 and of two, and many splits.
@@ -30,11 +30,7 @@ t.test('tensor-core attention is valid WGSL for every head dimension and group t
         // Large heads of large groups fit no tile.
         t.equal(plan.type, headDim === 256 && group > 3 ? 'ordered' : 'matrix', `heads of ${headDim}, ${group} on a KV head`)
         if (plan.type !== 'matrix') continue
-        for (const { name, wgsl } of [attentionMmaTile(plan.tile), ...plan.splits.map(attentionVector), ...plan.groups.map(attentionMmaGroup)]) {
-          const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
-          const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
-          t.strictSame(messages.filter(({ type }) => type === 'error').map(({ lineNum, message }) => `${lineNum}: ${message}`), [], name)
-        }
+        for (const kernel of [attentionMmaTile(plan.tile), ...plan.splits.map(attentionVector), ...plan.groups.map(attentionMmaGroup)]) await assertValidWgsl(t, device, kernel)
       }
     }
   }

@@ -11,7 +11,6 @@ import { mmaRotaryBehindNorm, mmaRotaryBytes, mmaRotaryGrid } from '../../../pac
 import { mmaGrid, mmaLinearShape, productVariant } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
 import type { MatrixKernel, ProductKernel } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
 import type { Epilogue } from '../../../packages/engine/src/kernels/matmul/weight-layout.ts'
-import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
 import { knownAdapters } from '../../../packages/engine/src/tuning/known-adapters.ts'
 import { knownProducts } from '../../../packages/engine/src/tuning/known-products.ts'
 import { rowRanges } from '../../../packages/engine/src/tuning/product-candidates.ts'
@@ -26,6 +25,7 @@ import type { Finish, MatmulProblem } from './matmul-problem.ts'
 import { rotaryHeads, rotaryScene } from './rotary-scene.ts'
 import { countedTokens, plainLogitRow } from './step-records.ts'
 import { inLayout } from './weight-order.ts'
+import { assertValidWgsl } from './valid-wgsl.ts'
 
 const SEED = 20261129
 const EPS = 1e-5
@@ -62,11 +62,7 @@ t.test('every product before and behind a deferred norm is valid WGSL for an ada
     ...(['store', 'silu-gate', 'gelu-gate'] as const).flatMap(epilogue => behindShapes(epilogue).map(shape => mmaLinearBehindNorm(shape, K)))
   ]
   t.ok(all.length > 60, `${all.length} kernels`)
-  for (const { name, wgsl } of all) {
-    const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
-    const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
-    t.strictSame(messages.filter(({ type }) => type === 'error').map(({ lineNum, message }) => `${lineNum}: ${message}`), [], name)
-  }
+  for (const kernel of all) await assertValidWgsl(t, device, kernel)
 })
 
 const gpu = await openMatrixGpu()

@@ -10,7 +10,6 @@ import type { MatmulVariant } from '../../../packages/engine/src/kernels/matmul/
 import { isGated } from '../../../packages/engine/src/kernels/matmul/weight-layout.ts'
 import type { Epilogue } from '../../../packages/engine/src/kernels/matmul/weight-layout.ts'
 import { productVariant } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
-import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
 import { knownAdapters } from '../../../packages/engine/src/tuning/known-adapters.ts'
 import { knownProducts } from '../../../packages/engine/src/tuning/known-products.ts'
 import { rowRanges } from '../../../packages/engine/src/tuning/product-candidates.ts'
@@ -23,6 +22,7 @@ import type { Finish, MatmulProblem } from './matmul-problem.ts'
 import { countedTokens, plainLogitRow } from './step-records.ts'
 import { inLayout } from './weight-order.ts'
 import { workgroupBytes, workgroupThreads } from './workgroup-use.ts'
+import { assertValidWgsl } from './valid-wgsl.ts'
 
 const SEED = 20261126
 const epilogues: readonly Epilogue[] = ['store', 'residual', 'silu-gate', 'gelu-gate']
@@ -62,11 +62,7 @@ t.test('every fast kernel that a weight may take is valid WGSL for an adapter th
   for (const epilogue of epilogues) {
     const chosen = distinct([...choices(epilogue, 48 << 10, 32 << 10).flatMap(({ variants }) => variants), ...unchosen(epilogue), ...measured(epilogue), ...known(epilogue, 48 << 10)])
     const normed = DEPTHS.flatMap(k => WIDTHS.map(columns => gemvNormed({ ...vectorLoop(columns, k, adapter(48 << 10)), epilogue })))
-    for (const { name, wgsl } of new Map([...chosen.map(({ kernel }) => kernel), ...normed].map(kernel => [kernel.name, kernel])).values()) {
-      const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
-      const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
-      t.strictSame(messages.filter(({ type }) => type === 'error').map(({ lineNum, message }) => `${lineNum}: ${message}`), [], name)
-    }
+    for (const kernel of new Map([...chosen.map(({ kernel }) => kernel), ...normed].map(kernel => [kernel.name, kernel])).values()) await assertValidWgsl(t, device, kernel)
   }
 })
 

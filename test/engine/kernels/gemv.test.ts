@@ -5,7 +5,6 @@ import { gemvRotary } from '../../../packages/engine/src/kernels/matmul/gemv-rot
 import { gemvNormed } from '../../../packages/engine/src/kernels/matmul/gemv-normed.ts'
 import { gemvTiled } from '../../../packages/engine/src/kernels/matmul/gemv-tiled.ts'
 import { plainSum } from '../../../packages/engine/src/kernels/matmul/matmul-interface.ts'
-import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { stored } from '../../reference/float16.ts'
 import { F16_ROUNDING, assertClose } from './assert-close.ts'
@@ -14,6 +13,7 @@ import { matmulProblem, matmulSettings, weightPart } from './matmul-problem.ts'
 import { rotaryHeads, rotaryScene } from './rotary-scene.ts'
 import { countedTokens, plainLogitRow } from './step-records.ts'
 import { inLayout } from './weight-order.ts'
+import { assertValidWgsl } from './valid-wgsl.ts'
 
 const SEED = 20261127
 const opened = await GpuHarness.open()
@@ -33,11 +33,7 @@ t.test('every matrix-vector kernel is valid WGSL', async t => {
     gemvRotary(loop), gemvMerged({ ...loop, epilogue: 'residual' }), gemvMerged({ ...loop, epilogue: 'store' }),
     gemvNormed({ ...loop, epilogue: 'silu-gate' }), gemvTiled({ ...loop, rows: 4, epilogue: 'silu-gate' })
   ]
-  for (const { name, wgsl } of kernels) {
-    const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
-    const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
-    t.strictSame(messages.filter(({ type }) => type === 'error').map(({ lineNum, message }) => `${lineNum}: ${message}`), [], name)
-  }
+  for (const kernel of kernels) await assertValidWgsl(t, device, kernel)
 })
 
 gpuTest('vectors are multiplied by columns of a weight, in turns', gpu, async (t, gpu) => {

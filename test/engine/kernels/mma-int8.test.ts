@@ -4,13 +4,13 @@ import { mmaInt8, mmaInt8Bytes, mmaInt8Shapes } from '../../../packages/engine/s
 import { mmaGridColumns, mmaGridRows } from '../../../packages/engine/src/kernels/matmul/mma-grid.ts'
 import type { MmaInt8Shape } from '../../../packages/engine/src/kernels/matmul/mma-int8.ts'
 import { quantizeRows } from '../../../packages/engine/src/kernels/model-kernels.ts'
-import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { int8Sums } from '../../reference/int8.ts'
 import { matmul } from '../../reference/matmul.ts'
 import { F32_ROUNDING, assertClose } from './assert-close.ts'
 import { GpuHarness, gpuTest } from './gpu-harness.ts'
 import { countedTokens } from './step-records.ts'
+import { assertValidWgsl } from './valid-wgsl.ts'
 
 const SEED = 20261127
 /** The layouts in use, and one where two subgroups share K and each has several tiles. */
@@ -24,9 +24,7 @@ t.test('every int8 kernel is valid WGSL for an adapter that has tensor cores, an
   t.teardown(() => device[Symbol.asyncDispose]())
   for (const shape of [...shapesOf(16), ...shapesOf(32)]) {
     const { name, wgsl } = mmaInt8(shape)
-    const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
-    const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
-    t.strictSame(messages.filter(({ type }) => type === 'error').map(({ lineNum, message }) => `${lineNum}: ${message}`), [], name)
+    await assertValidWgsl(t, device, { name, wgsl })
     t.ok(mmaInt8Bytes(shape) <= 38_912, `${name}: ${mmaInt8Bytes(shape)} bytes`)
   }
 })

@@ -7,7 +7,6 @@ import { plainSum } from '../../../packages/engine/src/kernels/matmul/matmul-int
 import { mmaFlat } from '../../../packages/engine/src/kernels/matmul/mma-flat.ts'
 import { mmaTile, mmaTileColumns, mmaTileRows } from '../../../packages/engine/src/kernels/matmul/mma-tile.ts'
 import type { Epilogue } from '../../../packages/engine/src/kernels/matmul/weight-layout.ts'
-import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { stored } from '../../reference/float16.ts'
 import { siluGate } from '../../reference/gated-mlp.ts'
@@ -16,6 +15,7 @@ import { F16_ROUNDING, F16_SMALLEST, assertClose, assertSameBits } from './asser
 import { GpuHarness, gpuTest } from './gpu-harness.ts'
 import { countedTokens } from './step-records.ts'
 import { inLayout } from './weight-order.ts'
+import { assertValidWgsl } from './valid-wgsl.ts'
 
 interface Variant {
   readonly kernel: Kernel<typeof matmulBindings, typeof matmulOverrides[number]>
@@ -50,9 +50,7 @@ t.test('every tensor-core kernel is valid WGSL for an adapter that has tensor co
   t.teardown(() => device[Symbol.asyncDispose]())
   for (const epilogue of compiled) {
     for (const { kernel } of [...variants(epilogue, 1), ...variants(epilogue, 8)]) {
-      const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', kernel.wgsl) + kernel.wgsl
-      const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
-      t.strictSame(messages.filter(({ type }) => type === 'error').map(({ lineNum, message }) => `${lineNum}: ${message}`), [], kernel.name)
+      await assertValidWgsl(t, device, kernel)
     }
   }
 })

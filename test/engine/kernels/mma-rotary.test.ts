@@ -8,12 +8,12 @@ import { mmaGrid, productKey } from '../../../packages/engine/src/kernels/matmul
 import { knownAdapters } from '../../../packages/engine/src/tuning/known-adapters.ts'
 import { knownProducts } from '../../../packages/engine/src/tuning/known-products.ts'
 import { rowRanges } from '../../../packages/engine/src/tuning/product-candidates.ts'
-import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { float16Bits } from '../../reference/float16.ts'
 import { GpuHarness, gpuTest } from './gpu-harness.ts'
 import { rotaryHeads, rotaryScene } from './rotary-scene.ts'
 import { workgroupBytes, workgroupThreads } from './workgroup-use.ts'
+import { assertValidWgsl } from './valid-wgsl.ts'
 
 const SEED = 20261127
 const opened = await GpuHarness.open()
@@ -37,9 +37,7 @@ t.test('every kernel that projects and rotates is valid WGSL and fits the adapte
     const measured = rowRanges(3072).flatMap(({ candidates }) => candidates).flatMap(kernel => kernel[0] === 'vector' ? [] : [mmaRotaryGrid(mmaGrid(kernel))]).filter(grid => mmaRotaryBytes(grid) <= maxWorkgroupBytes)
     for (const grid of [...grids(maxWorkgroupBytes), ...measured]) {
       const { name, wgsl } = mmaRotary(grid)
-      const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
-      const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
-      t.strictSame(messages.filter(({ type }) => type === 'error').map(({ lineNum, message }) => `${lineNum}: ${message}`), [], name)
+      await assertValidWgsl(t, device, { name, wgsl })
       t.ok(workgroupThreads(wgsl) <= 1024 && workgroupBytes(wgsl) <= maxWorkgroupBytes, `${name}: ${workgroupBytes(wgsl)} bytes`)
     }
   }

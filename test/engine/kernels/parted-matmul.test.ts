@@ -7,7 +7,6 @@ import type { MatmulVariant } from '../../../packages/engine/src/kernels/matmul/
 import { partRows } from '../../../packages/engine/src/kernels/matmul/mma-linear.ts'
 import { productVariant } from '../../../packages/engine/src/kernels/matmul/product-table.ts'
 import { rowRanges } from '../../../packages/engine/src/tuning/product-candidates.ts'
-import { shaderPrelude } from '../../../packages/engine/src/kernels/shader-source.ts'
 import { SeededRandom } from '../../fakes/seeded-random.ts'
 import { float16Bits } from '../../reference/float16.ts'
 import { assertClose } from './assert-close.ts'
@@ -16,6 +15,7 @@ import { openMatrixGpu } from './matrix-attention.ts'
 import { matmulProblem, matmulSettings } from './matmul-problem.ts'
 import { countedTokens, plainLogitRow } from './step-records.ts'
 import { inLayout } from './weight-order.ts'
+import { assertValidWgsl } from './valid-wgsl.ts'
 
 const SEED = 20261128
 /** Rows of the largest product in parts: two of them. */
@@ -64,11 +64,7 @@ t.test('every product in parts is valid WGSL for an adapter that has tensor core
   const device = await GpuDevice.open({ profile: 'debug', backend: 'null' })
   t.teardown(() => device[Symbol.asyncDispose]())
   const kernels = new Map(SHAPES.flatMap(([columns, k]) => parted(columns, k).map(({ kernel }) => [kernel.name, kernel] as const)))
-  for (const { name, wgsl } of kernels.values()) {
-    const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
-    const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
-    t.strictSame(messages.filter(({ type }) => type === 'error').map(({ lineNum, message }) => `${lineNum}: ${message}`), [], name)
-  }
+  for (const kernel of kernels.values()) await assertValidWgsl(t, device, kernel)
 })
 
 const gpu = await openMatrixGpu()

@@ -4,10 +4,10 @@ import { GpuDevice } from '../../../../packages/engine/src/device/gpu-device.ts'
 import { layerAttention } from '../../../../packages/engine/src/kernels/layer/layer-attention-part.ts'
 import { fitsWholeLayer, wholeLayer, wholeLayerBindings, wholeLayerBytes } from '../../../../packages/engine/src/kernels/layer/whole-layer.ts'
 import type { WholeLayerShape } from '../../../../packages/engine/src/kernels/layer/layer-shape.ts'
-import { shaderPrelude } from '../../../../packages/engine/src/kernels/shader-source.ts'
 import { SeededRandom } from '../../../fakes/seeded-random.ts'
 import { GpuHarness, gpuTest } from '../gpu-harness.ts'
 import { layerScene } from './layer-scene.ts'
+import { assertValidWgsl } from '../valid-wgsl.ts'
 
 const SEED = 20261127
 const opened = await GpuHarness.open()
@@ -52,9 +52,7 @@ t.test('the kernel of every named model is valid WGSL and fits what adapters hav
   t.ok(wholeLayerBindings <= 16, 'storage buffers')
   for (const shape of named) {
     const { name, wgsl } = wholeLayer(shape)
-    const code = shaderPrelude({ ...device.capabilities, f16: true, subgroups: true }, 'f16', 'f16', wgsl) + wgsl
-    const { messages } = await device.device.createShaderModule({ code }).getCompilationInfo()
-    t.strictSame(messages.filter(({ type }) => type === 'error').map(({ lineNum, message }) => `${lineNum}: ${message}`), [], name)
+    await assertValidWgsl(t, device, { name, wgsl })
     t.ok(fitsWholeLayer(shape), `${name} fits`)
     const declared = [...wgsl.matchAll(/var<workgroup> \w+: array<(vec4<\w+>|vec2<\w+>|f32), (\d+)>/g)].reduce((sum, [, type = '', count]) => sum + (type.startsWith('vec4') ? 16 : type.startsWith('vec2') ? 8 : 4) * Number(count), 0)
     const said = wholeLayerBytes(shape) ?? NaN

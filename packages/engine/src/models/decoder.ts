@@ -17,6 +17,7 @@ import { createRotaryProjection, turnsInProjection } from '../layers/rotary-proj
 import type { WholeLayers } from '../layers/whole-layers.ts'
 import type { LinearWeight } from '../weights/linear-weight.ts'
 import type { CommandList } from '../kernels/command-list.ts'
+import { gateEpilogue } from '../kernels/matmul/weight-layout.ts'
 import type { Epilogue } from '../kernels/matmul/weight-layout.ts'
 import type { StepShape } from '../step-inputs.ts'
 import type { DecoderLayerWeights, DecoderMemory, DecoderWeights, ProjectionWeights } from './decoder-weights.ts'
@@ -102,7 +103,6 @@ function deferredNorms (context: LayerContext, layer: DecoderLayerWeights, index
   const { config } = context
   if (config.norm.placement !== 'before') return {}
   const { qkv, qkNorm, output, mlp } = layer
-  const gate = config.activation === 'silu' ? 'silu-gate' : 'gelu-gate'
   return {
     attention: deferredNorm(context, {
       which: 0,
@@ -110,7 +110,7 @@ function deferredNorms (context: LayerContext, layer: DecoderLayerWeights, index
       before: previous?.mlp.type === 'dense' ? previous.mlp.down : undefined,
       behind: { weight: qkv.weight, epilogue: 'store', turned: turnsInProjection(context, { qkNorm, weight: qkv.weight, rotaryDim: rotaryOf(config, index).dim }) }
     }),
-    mlp: deferredNorm(context, { which: 1, normWeight: layer.beforeMlp, before: output, behind: mlp.type === 'dense' ? { weight: mlp.gateUp.weight, epilogue: gate, turned: false } : undefined })
+    mlp: deferredNorm(context, { which: 1, normWeight: layer.beforeMlp, before: output, behind: mlp.type === 'dense' ? { weight: mlp.gateUp.weight, epilogue: gateEpilogue(config.activation), turned: false } : undefined })
   }
 }
 
@@ -168,7 +168,7 @@ async function createMlp (context: LayerContext, layer: DecoderLayerWeights, mem
     before,
     deferred: deferred.mlp,
     weight,
-    epilogue: config.activation === 'silu' ? 'silu-gate' : 'gelu-gate',
+    epilogue: gateEpilogue(config.activation),
     options: { device, pipelines, deterministic, products, logitRows: false, biased: bias !== undefined },
     buffers: { x: buffers.normed, y: buffers.gated, step: buffers.step, bias: bias ?? buffers.nothing },
     rows: shape => shape.tokens

@@ -4,6 +4,7 @@ import { normBehind } from '../engine-plan.ts'
 import { OutOfDeviceMemoryError } from '../errors.ts'
 import { productKey } from '../kernels/matmul/product-table.ts'
 import type { ProductTable } from '../kernels/matmul/product-table.ts'
+import { gateEpilogue } from '../kernels/matmul/weight-layout.ts'
 import type { PipelineCache } from '../kernels/pipeline-cache.ts'
 import type { ModelConfig } from '../models/model-config.ts'
 import { KeptProducts } from './kept-products.ts'
@@ -28,13 +29,12 @@ export interface MeasuredProductsOptions {
 /** The shapes of a model's products on tensor cores; experts have kernels of their own. */
 export function productShapes (config: ModelConfig): ProductShape[] {
   const { hiddenSize, intermediateSize, numHeads, numKVHeads, headDim, vocabSize, activation, layers, attention, mlpBias, rotaries } = config
-  const gate = activation === 'silu' ? 'silu-gate' : 'gelu-gate'
   const norm = normBehind(config)
   const dense = layers.some(({ mlp }) => mlp === 'dense')
   return [
     { columns: (numHeads + 2 * numKVHeads) * headDim, k: hiddenSize, epilogue: 'store', turned: attention.qkNorm === undefined && headDim % 32 === 0 && rotaries.every(({ dim }) => dim === headDim) },
     { columns: hiddenSize, k: numHeads * headDim, epilogue: 'store', norm: attention.outputBias ? undefined : norm },
-    ...dense ? [{ columns: intermediateSize, k: hiddenSize, epilogue: gate }, { columns: hiddenSize, k: intermediateSize, epilogue: 'store', norm: mlpBias ? undefined : norm }] as const : [],
+    ...dense ? [{ columns: intermediateSize, k: hiddenSize, epilogue: gateEpilogue(activation) }, { columns: hiddenSize, k: intermediateSize, epilogue: 'store', norm: mlpBias ? undefined : norm }] as const : [],
     { columns: vocabSize, k: hiddenSize, epilogue: 'store' }
   ]
 }

@@ -30,3 +30,8 @@ export type Epilogue =
 export function isGated (epilogue: Epilogue): boolean {
   return epilogue === 'silu-gate' || epilogue === 'gelu-gate'
 }
+
+/** What gates an MLP of this activation. */
+export function gateEpilogue (activation: 'silu' | 'gelu-tanh'): 'silu-gate' | 'gelu-gate' {
+  return activation === 'silu' ? 'silu-gate' : 'gelu-gate'
+}

@@ -97,8 +97,10 @@ gpuTest('a product before a deferred norm adds to the residual stream, and leave
       const name = `${mmaGridName(grid)}, ${m} rows`
       const values = await gpu.download(y, m * n, 'f32')
       assertClose(t, values, problem.expected.subarray(0, m * n), problem.tolerance, `residual stream, ${name}`)
+      // From the stream as the kernel left it: three f32 products round before the one to f16.
       const left = values.map((value, i) => value * (norm[i % n] ?? NaN) * before(Math.floor(i / n)) / 16)
       assertClose(t, await gpu.download(normed, m * n, 'f16'), left, i => Math.abs(left[i] ?? NaN) * 1.01 * F16_ROUNDING + F16_SMALLEST, `what the next product reads, ${name}`)
+      // Sixteen squares, rounded and added: 2⁻²⁰ of their sum at most.
       const squares = Float64Array.from({ length: m * n / 16 }, (_, i) => values.subarray(i * 16, i * 16 + 16).reduce((sum, value) => sum + value * value, 0))
       assertClose(t, await gpu.download(squaresOf, squares.length, 'f32'), squares, i => (squares[i] ?? NaN) * 2 ** -20, `squares, ${name}`)
     }
@@ -135,6 +137,9 @@ async function unscaledRows (gpu: GpuHarness, { halves, squares, inverses }: Lef
   return { x, row_squares: squaresOf, row_scales: await scalesOf(gpu, 1 - which, rows), inverses: inverses.subarray(0, rows) }
 }
 
+/** The sum of squares rounds as often as the product, and its root and the row's factor a few times: as for norms inside of products (fast-matmul). */
+const roundingsOf = (k: number): number => k / 8 + 72
+
 /** Which norm, and numbers of rows on both sides of a workgroup's, each with each in turn. */
 function turnOf (i: number, rows: number): { readonly which: number, readonly m: number, readonly padded: number } {
   const m = Math.min(deferredRows, [1, rows - 1, rows, rows + 1][i % 4] ?? rows)
@@ -146,6 +151,7 @@ async function checkInverses (t: Test, gpu: GpuHarness, { row_scales: scales, in
   const words = await gpu.download(scales, rowScalesLength, 'f32')
   t.ok(words.slice(which * deferredRows + padded, (which + 1) * deferredRows).every(Number.isNaN), `no scale of a row that there is not, ${name}`)
   t.ok(words.slice((1 - which) * deferredRows, (2 - which) * deferredRows).every((word, row) => row < inverses.length ? word === before(row) : Number.isNaN(word)), `the other norm's are left alone, ${name}`)
+  // At most 256 sums of squares are added, 2⁻¹⁶ of them, which the root halves; inverseSqrt is good to 2 ulp.
   assertClose(t, words.slice(which * deferredRows, which * deferredRows + inverses.length), inverses, i => (inverses[i] ?? NaN) * 2 ** -16, `what the next norm reads, ${name}`)
 }
 
@@ -164,7 +170,7 @@ for (const [epilogue, finish] of finishes) {
     const placed = new Map<number, { readonly rows: LeftRows, readonly problem: MatmulProblem, readonly weight: GPUBuffer, readonly bias: GPUBuffer }>()
     for (const size of new Set(cases.map(({ k }) => k))) {
       const rows = leftRows(random, size)
-      const problem = matmulProblem(random, { rows: deferredRows, k: size, n }, { epilogue, finish, x: rows.normalised, roundings: size / 8 + 72 })
+      const problem = matmulProblem(random, { rows: deferredRows, k: size, n }, { epilogue, finish, x: rows.normalised, roundings: roundingsOf(size) })
       placed.set(size, { rows, problem, weight: await gpu.upload(inLayout(problem.weight, size, 'tiled'), 'f16'), bias: await gpu.upload(finish.BIAS === 1 ? problem.bias : [NaN], 'f32') })
     }
     for (const [i, { shape, k }] of cases.entries()) {
@@ -211,7 +217,7 @@ gpuTest('queries, keys and values behind a deferred norm are those of normalised
     const rows = mmaGridRows(grid)
     const { which, m, padded } = turnOf(i, rows)
     const rowsLeft = await unscaledRows(gpu, left, { rows: m, k, padded, which })
-    const scene = await rotaryScene(gpu, random, heads, { k, count: m, x: left.normalised.subarray(0, m * k), roundings: k / 8 + 72 })
+    const scene = await rotaryScene(gpu, random, heads, { k, count: m, x: left.normalised.subarray(0, m * k), roundings: roundingsOf(k) })
     await gpu.run(mmaRotaryBehindNorm(grid, k), {
       storage: 'f16',
       activation: 'f16',
